@@ -1,0 +1,5 @@
+"""`python -m kmuctl` is `kmuctl`."""
+
+from kmuctl.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Values and protocols: no input or output but reading the site file."""

@@ -1,0 +1,44 @@
+"""Everything that can go wrong in a foreseeable way.
+
+    KmuError              message, hint, exit code; shown without a traceback
+    +-- ConfigError       2  the site file, the secrets file or the command line
+    +-- HostError         1  the machine or its Docker engine is not fit for the job
+    +-- StepFailed        1  a step of a plan did not reach its goal
+    +-- Busy              4  another kmuctl holds the lock
+
+Any other exception is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class KmuError(Exception):
+    """Shown to the admin as `error: message` and `hint: hint`."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(KmuError):
+    exit_code = 2
+
+
+class HostError(KmuError):
+    pass
+
+
+class StepFailed(KmuError):
+    pass
+
+
+class Busy(KmuError):
+    exit_code = 4
+
+
+def problems(title: str, found: list[str], *, hint: str) -> ConfigError:
+    """One error for all problems of one file, a line each."""
+    return ConfigError("\n".join([f"{title}:", *(f"  {line}" for line in found)]), hint=hint)

@@ -1,0 +1,113 @@
+"""A machine, as a few verbs. Looking is a Reader's, changing a Host's, so the types prove what a plan may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command said. A program that does not exist answers with code 127."""
+
+    code: int
+    stdout: str
+    stderr: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One path: `digest` is the SHA-256 of a file's content, empty for a folder."""
+
+    digest: str
+    mode: int
+    uid: int
+    folder: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerFact:
+    """One container of the project as the engine sees it."""
+
+    state: str
+    """created, running, paused, restarting, removing, exited or dead."""
+    health: str
+    """healthy, unhealthy, starting, or "" without a health check."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+    image_id: str = ""
+    restarts: int = 0
+    exit_code: int = 0
+    started: str = ""
+    last_check: str = ""
+    """What the last failed health check printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFact:
+    owner: str
+    collation: str
+
+
+class EngineReader(Protocol):
+    """The Docker engine of the host, looked at."""
+
+    def containers(self, project: str) -> dict[str, ContainerFact]: ...
+    def image(self, reference: str) -> dict[str, str] | None:
+        """The labels of a local image, `id` among them; None when the engine does not have it."""
+    def networks(self) -> dict[str, list[str]]:
+        """Subnets by network name."""
+    def ports(self, project: str) -> set[tuple[int, str]]:
+        """Host ports that the project's own containers hold now."""
+    def logs(self, project: str, container: str, lines: int) -> str: ...
+    def ask(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
+        """Run a command inside a container that only reads."""
+
+
+class Engine(EngineReader, Protocol):
+    def pull(self, reference: str) -> None: ...
+    def build(self, reference: str, context: bytes, labels: Mapping[str, str]) -> None: ...
+    def restart(self, project: str, container: str) -> None: ...
+    def remove(self, project: str, containers: Iterable[str]) -> None: ...
+    def remove_network(self, name: str) -> None: ...
+    def execute(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer: ...
+
+
+class ClusterReader(Protocol):
+    """The PostgreSQL cluster of the stack, looked at as its superuser."""
+
+    def databases(self, password: str) -> dict[str, DatabaseFact]: ...
+    def accepts(self, role: str, password: str) -> bool:
+        """Whether the role may log in to the database of the same name with this password."""
+
+
+class Cluster(ClusterReader, Protocol):
+    def set_role(self, password: str, role: str, role_password: str) -> None: ...
+    def create_database(self, password: str, name: str, collation: str) -> None: ...
+
+
+class Reader(Protocol):
+    @property
+    def engine(self) -> EngineReader: ...
+    @property
+    def cluster(self) -> ClusterReader: ...
+    def read(self, path: str) -> bytes | None: ...
+    def facts(self, paths: Iterable[str]) -> dict[str, Fact]:
+        """Facts of those paths that exist."""
+    def tree(self, folder: str) -> list[str]:
+        """Paths of all files below a folder, relative to it, sorted."""
+    def query(self, command: Sequence[str]) -> Answer:
+        """Run a command that only reads."""
+
+
+class Host(Reader, Protocol):
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def cluster(self) -> Cluster: ...
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer: ...
+    def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
+        """Write beside the old file and rename over it; missing folders are made."""
+    def make_folder(self, path: str, *, mode: int, uid: int) -> None: ...
+    def remove(self, path: str) -> None: ...

@@ -1,0 +1,339 @@
+"""What the company decided: `kmu.toml`, checked at the door, frozen inside."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import zoneinfo
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import idna
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from tomlkit import parse as parse_toml
+from tomlkit.exceptions import ParseError
+
+from kmuctl.model.errors import ConfigError, problems
+
+TRIAL_DOMAIN = "kmu.test"
+RESERVED_USERS = frozenset({
+    "root", "admin", "administrator", "akadmin", "noreply", "postmaster", "abuse", "hostmaster", "webmaster",
+    "ldapservice", "kmu-admin", "www-data", "nobody",
+})  # fmt: skip
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+FILE_HINT = "mend the lines above; the commented example is in the README, `kmuctl init` writes a new file"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the catalog knows, so that the site file can be checked against it."""
+
+    apps: frozenset[str] = frozenset()
+    essential: frozenset[str] = frozenset()
+    containers: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+
+
+def ascii_domain(text: str) -> str:
+    """The ASCII form of a domain name; ValueError says in plain words what is wrong with it."""
+    if "://" in text:
+        raise ValueError(f"has a scheme: give `{text.split('://', 1)[1].strip('/') or 'acme.example'}`")
+    if "/" in text:
+        raise ValueError(f"has a path: give `{text.split('/', 1)[0]}`")
+    if ":" in text:
+        raise ValueError(f"has a port: give `{text.split(':', 1)[0]}`")
+    if "_" in text:
+        raise ValueError("has an underscore, which no host name may have")
+    if text != text.strip() or " " in text:
+        raise ValueError("has a space in it")
+    if text.endswith("."):
+        raise ValueError(f"ends with a dot: give `{text.rstrip('.')}`")
+    if text != text.lower():
+        raise ValueError(f"has capitals: give `{text.lower()}`")
+    if len(labels := text.split(".")) < 2:
+        raise ValueError("is a single label: a domain has at least two, like `acme.example`")
+    if long := [label for label in labels if len(label) > 63]:
+        raise ValueError(f"has a label of {len(long[0])} characters: at most 63 are allowed")
+    return _idna(text)
+
+
+def _idna(text: str) -> str:
+    try:
+        name = idna.encode(text, uts46=True).decode()
+    except idna.IDNAError as error:
+        raise ValueError(f"is not a domain name ({error})") from None
+    if name.rsplit(".", 1)[1].isdigit():
+        raise ValueError("looks like an IP address: kmuctl needs a domain name")
+    if not all(LABEL.fullmatch(label) for label in name.split(".")):
+        raise ValueError("is not a domain name: labels have letters, digits and inner hyphens")
+    return name
+
+
+def user_name(text: str) -> str:
+    """A sign-on name that is also a Matrix id and a mail address (upstream/matrix-coturn-caddy.md 1.5)."""
+    if text in RESERVED_USERS:
+        raise ValueError(f"`{text}` is reserved: take a person's name, like `mmustermann`")
+    if not re.fullmatch(r"[a-z][a-z0-9._-]{0,31}", text) or text.endswith("."):
+        raise ValueError("may have lower-case letters a-z, digits, `.`, `_`, `-`; a letter first, at most 32")
+    return text
+
+
+def free_text(text: str) -> str:
+    if not text.strip() or not text.isprintable() or len(text) > 100:
+        raise ValueError("must be 1 to 100 printable characters on one line")
+    return text.strip()
+
+
+def mail_address(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", text):
+        raise ValueError("is not a mail address like `max@acme.example`")
+    return text
+
+
+def time_zone(text: str) -> str:
+    known = zoneinfo.available_timezones()
+    if text not in known:
+        near = difflib.get_close_matches(text, known, n=1)
+        raise ValueError("is not a time zone" + (f": did you mean `{near[0]}`?" if near else " like `Europe/Berlin`"))
+    return text
+
+
+def host_address(text: str) -> str:
+    if text != "local" and not re.fullmatch(r"ssh://([\w.-]+@)?[\w.-]+(:\d{1,5})?", text):
+        raise ValueError('must be "local" or like "ssh://root@203.0.113.7:22"')
+    return text
+
+
+def absolute_folder(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", text) or ".." in text:
+        raise ValueError("must be an absolute path of letters, digits, `.`, `_`, `-`, like `/opt/kmu`")
+    return text
+
+
+def pinned_image(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._/:-]*:[\w][\w.-]*(@sha256:[0-9a-f]{64})?", text) or text.endswith(":latest"):
+        raise ValueError("must name a fixed tag, like `caddy:2.11.7` (never `latest`)")
+    return text
+
+
+def network_range(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError("is not a network like `10.231.112.0/20`") from None
+    if not isinstance(network, ipaddress.IPv4Network) or network.prefixlen != 20 or not network.is_private:
+        raise ValueError("must be a private IPv4 network of size /20, like `10.231.112.0/20`")
+    return text
+
+
+def ipv4(text: str) -> str:
+    return str(ipaddress.IPv4Address(text))
+
+
+def ipv6(text: str) -> str:
+    return str(ipaddress.IPv6Address(text))
+
+
+Text = Annotated[str, AfterValidator(free_text)]
+Mail = Annotated[str, AfterValidator(mail_address)]
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Admin(Table):
+    username: Annotated[str, AfterValidator(user_name)]
+    name: Text
+    email: Mail
+
+
+class HostTable(Table):
+    address: Annotated[str, AfterValidator(host_address)] = "local"
+    folder: Annotated[str, AfterValidator(absolute_folder)] = "/opt/kmu"
+    ipv4: Annotated[str, AfterValidator(ipv4)] | None = None
+    """The public address: DNS records, and what coturn and the video bridge announce."""
+    ipv6: Annotated[str, AfterValidator(ipv6)] | None = None
+
+
+class Tls(Table):
+    mode: Literal["acme", "internal", "files", "off"] = "acme"
+    email: Mail | None = None
+    """Where the certificate authority writes to; the admin's address unless given."""
+    staging: bool = False
+    certificate: Annotated[str, AfterValidator(absolute_folder)] | None = None
+    key: Annotated[str, AfterValidator(absolute_folder)] | None = None
+
+
+class NetworkTable(Table):
+    subnet: Annotated[str, AfterValidator(network_range)] = "10.231.112.0/20"
+    trusted_proxies: tuple[str, ...] = Field(default=(), strict=False)
+    """Proxies in front of Caddy, as networks; empty when Caddy faces the internet itself."""
+
+
+class Relay(Table):
+    host: Annotated[str, AfterValidator(ascii_domain)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    username: Text
+
+
+class MailTable(Table):
+    relay: Relay | None = None
+
+
+class Branding(Table):
+    color: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#2a6f97"
+    logo: Annotated[str, Field(pattern=r"^https://[^\s\"'<>]+$")] | None = None
+
+
+class ExtraSite(Table):
+    upstream: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*:[0-9]{1,5}$")]
+    login: bool = True
+
+
+class Backup(Table):
+    repository: str | None = None
+    schedule: str = "02:30"
+    keep: dict[str, int] = Field(default_factory=dict)
+
+
+class Site(Table):
+    """Everything that the company decided. `domain` is the ASCII form, `display_domain` what people read."""
+
+    domain: Annotated[str, AfterValidator(ascii_domain)]
+    name: Text
+    language: Annotated[str, Field(pattern=r"^[a-z]{2}$")] = "de"
+    timezone: Annotated[str, AfterValidator(time_zone)] = "Europe/Berlin"
+    admin: Admin
+    host: HostTable = HostTable()
+    tls: Tls = Tls()
+    network: NetworkTable = NetworkTable()
+    mail: MailTable = MailTable()
+    branding: Branding = Branding()
+    backup: Backup = Backup()
+    apps: dict[str, bool] = Field(default_factory=dict)
+    images: dict[str, Annotated[str, AfterValidator(pinned_image)]] = Field(default_factory=dict)
+    sites: dict[str, ExtraSite] = Field(default_factory=dict)
+
+    @property
+    def display_domain(self) -> str:
+        return idna.decode(self.domain)
+
+    @property
+    def base_dn(self) -> str:
+        return ",".join(f"dc={label}" for label in self.domain.split("."))
+
+    @property
+    def base_url(self) -> str:
+        return self.url("")
+
+    def fqdn(self, host: str) -> str:
+        return f"{host}.{self.domain}" if host else self.domain
+
+    def url(self, host: str) -> str:
+        return f"https://{self.fqdn(host)}"
+
+    def enabled(self, app: str) -> bool:
+        return self.apps.get(app, True)
+
+
+def load_site(path: Path, names: Names) -> Site:
+    """Read and check a site file; ConfigError names every problem with its key path."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no site file at `{path}`", hint="run `kmuctl init` first, or name it: `--site FILE`") from None
+    except IsADirectoryError:
+        raise ConfigError(f"`{path}` is a folder", hint=f"name the file in it: `--site {path}/kmu.toml`") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"`{path}` is not UTF-8 text", hint="save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read `{path}`: {error.strerror}", hint="check the file's owner and mode") from None
+    return read_site(text, names, path=str(path))
+
+
+def read_site(text: str, names: Names, *, path: str) -> Site:
+    try:
+        data = parse_toml(text).unwrap()
+    except ParseError as error:
+        where = f"line {error.line}, column {error.col}"
+        raise ConfigError(f"`{path}` is not valid TOML: {where}: {_reason(error)}", hint="quote texts, close brackets") from None
+    return check_site(data, names, path=path)
+
+
+def check_site(data: dict[str, Any], names: Names, *, path: str) -> Site:
+    faults = _catalog_faults(data, names)
+    try:
+        site = Site.model_validate(data)
+    except ValidationError as error:
+        faults = [_explain(detail, data) for detail in error.errors()] + faults
+    else:
+        faults += _cross_faults(site)
+    if faults:
+        raise problems(f"`{path}` is not a valid site file", faults, hint=FILE_HINT)
+    return site
+
+
+def _reason(error: ParseError) -> str:
+    return re.sub(r" at line \d+ col \d+$", "", str(error))
+
+
+def _explain(detail: ErrorDetails, data: dict[str, Any]) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"{path}: unknown key{_near(detail)}"
+        case "missing":
+            return f"{path}: is missing"
+        case "value_error":
+            return f"{path}: {str(detail['msg']).removeprefix('Value error, ')}"
+        case "string_pattern_mismatch":
+            return f"{path}: has the wrong form, wanted {detail['ctx']['pattern']}"
+    return f"{path}: {str(detail['msg'])[0].lower()}{str(detail['msg'])[1:]}"
+
+
+def _near(detail: ErrorDetails) -> str:
+    *parents, key = [str(part) for part in detail["loc"]]
+    table: Any = Site
+    for parent in parents:
+        field = table.model_fields.get(parent)
+        table = field.annotation if field else None
+        if not (isinstance(table, type) and issubclass(table, BaseModel)):
+            return ""
+    close = difflib.get_close_matches(key, table.model_fields, n=1)
+    return f": did you mean `{close[0]}`?" if close else ""
+
+
+def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _catalog_faults(data: dict[str, Any], names: Names) -> list[str]:
+    apps, images, sites = (_table(data, key) for key in ("apps", "images", "sites"))
+    return [
+        *(f"apps.{app}: no such app; known: {', '.join(sorted(names.apps))}" for app in apps if app not in names.apps | names.essential),
+        *(f"apps.{app}: cannot be switched off" for app, on in apps.items() if app in names.essential and on is False),
+        *(f"images.{name}: no such container" for name in images if name not in names.containers),
+        *(f"sites.{host}: is taken by the stack itself" for host in sites if host in names.hosts),
+        *(f"sites.{host}: is not a host name" for host in sites if not LABEL.fullmatch(host)),
+    ]
+
+
+def _cross_faults(site: Site) -> list[str]:
+    faults: list[str] = []
+    if site.tls.mode == "files" and not (site.tls.certificate and site.tls.key):
+        faults.append('tls.mode: "files" needs tls.certificate and tls.key')
+    if site.tls.mode == "acme" and site.domain.rsplit(".", 1)[1] in {"test", "local", "localhost", "internal", "lan"}:
+        faults.append(f'tls.mode: no public certificate exists for `{site.domain}`: use "internal"')
+    for network in site.network.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            faults.append(f"network.trusted_proxies: `{network}` is not an address or network")
+    return faults
+
+

@@ -1,0 +1,150 @@
+"""A Site with its Services, and every view derived from the two. What templates and operations receive."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from graphlib import TopologicalSorter
+
+from kmuctl.model.errors import ConfigError
+from kmuctl.model.service import Container, Database, Network, Oidc, Port, Proxy, Record, SecretSpec, Service
+from kmuctl.model.site import Site
+
+PROJECT = "kmu"
+HTTP = (
+    Port(80, "tcp", "HTTP: certificates, redirect to HTTPS"),
+    Port(443, "tcp", "HTTPS"),
+    Port(443, "udp", "HTTPS over QUIC"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicRoute:
+    """A Route of one service, with its full name: what Caddy serves."""
+
+    service: Service
+    fqdn: str
+    host: str
+    to: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    site: Site
+    services: tuple[Service, ...]
+    """The enabled ones, in catalog order."""
+
+    @property
+    def project(self) -> str:
+        return PROJECT
+
+    def __contains__(self, name: object) -> bool:
+        return any(service.name == name for service in self.services)
+
+    def __getitem__(self, name: str) -> Service:
+        return next(service for service in self.services if service.name == name)
+
+    def in_order(self) -> tuple[Service, ...]:
+        """Services after those they need; catalog order where the needs leave a choice."""
+        graph = {service.name: [name for name in service.needs if name in self] for service in self.services}
+        return tuple(self[name] for name in TopologicalSorter(graph).static_order())
+
+    def containers(self) -> tuple[Container, ...]:
+        return tuple(container for service in self.services for container in service.containers)
+
+    def routes(self) -> tuple[PublicRoute, ...]:
+        return tuple(
+            PublicRoute(service, self.site.fqdn(route.host), route.host, route.to, route.port)
+            for service in self.services
+            for route in service.routes
+        )
+
+    def hosts(self) -> tuple[str, ...]:
+        """Every public name, extra sites included."""
+        extra = (self.site.fqdn(host) for host in self.site.sites)
+        return tuple(dict.fromkeys([*(route.fqdn for route in self.routes()), *extra]))
+
+    def ports(self) -> tuple[Port, ...]:
+        return HTTP + tuple(port for service in self.services for port in service.ports)
+
+    def records(self) -> tuple[Record, ...]:
+        """DNS records to set, addresses first. Without a known address the value says so."""
+        names = [name.removesuffix(self.site.domain).rstrip(".") or "@" for name in self.hosts()]
+        v4 = [Record(name, "A", self.site.host.ipv4 or "<the server's IPv4 address>") for name in names]
+        v6 = [Record(name, "AAAA", self.site.host.ipv6) for name in names if self.site.host.ipv6]
+        own = [
+            replace(record, value=record.value.format(domain=self.site.domain))
+            for service in self.services
+            for record in service.records
+        ]
+        return tuple([*v4, *v6, *own])
+
+    def databases(self) -> tuple[Database, ...]:
+        return tuple(database for service in self.services for database in service.databases)
+
+    def networks(self) -> tuple[Network, ...]:
+        return tuple(network for service in self.services for network in service.networks)
+
+    @cached_property
+    def _ranges(self) -> tuple[ipaddress.IPv4Network, ...]:
+        return tuple(ipaddress.IPv4Network(self.site.network.subnet).subnets(new_prefix=24))
+
+    def subnet(self, network: str) -> str:
+        """The /24 of one network, as `10.231.112.0/24`."""
+        return str(next(self._ranges[known.number] for known in self.networks() if known.name == network))
+
+    def subnets(self) -> tuple[str, ...]:
+        return tuple(self.subnet(network.name) for network in self.networks())
+
+    def address(self, network: str, host: int) -> str:
+        """A fixed address in one network, for the few containers that must announce theirs."""
+        return str(ipaddress.IPv4Network(self.subnet(network))[host])
+
+    def logins(self) -> tuple[Service, ...]:
+        return tuple(service for service in self.services if service.login)
+
+    def protected(self) -> tuple[Service, ...]:
+        return tuple(service for service in self.services if isinstance(service.login, Proxy))
+
+    def secrets(self) -> tuple[SecretSpec, ...]:
+        """Every secret that this site needs, the sign-on clients' included."""
+        own = [spec for service in self.services for spec in service.secrets if spec.when(self.site)]
+        return tuple([*own, *(SecretSpec(name=name) for name in self._client_secrets())])
+
+    def readable(self, service: Service) -> frozenset[str]:
+        """The names of the secrets that one service's files may hold."""
+        own = {spec.name for spec in service.secrets if spec.when(self.site)}
+        client = {f"{service.name}_oidc_secret"} if isinstance(service.login, Oidc) else set()
+        everyone = set(self._client_secrets()) if service.name == "authentik" else set()
+        known = {spec.name for spec in self.secrets()}
+        return frozenset((own | client | everyone | set(service.uses)) & known)
+
+    def _client_secrets(self) -> list[str]:
+        return [f"{service.name}_oidc_secret" for service in self.services if isinstance(service.login, Oidc)]
+
+    def memory(self) -> int:
+        """The sum of all memory limits, in MiB."""
+        return sum(container.memory for container in self.containers())
+
+
+def build(site: Site, catalog: tuple[Service, ...]) -> Stack:
+    """The stack of a site: enabled services, pinned images replaced where the site says so.
+
+    Raises ConfigError when an enabled service needs one that is switched off.
+    """
+    enabled = [service for service in catalog if service.essential or site.enabled(service.name)]
+    names = {service.name for service in enabled}
+    for service in enabled:
+        if lacking := [need for need in service.needs if need not in names]:
+            raise ConfigError(
+                f"apps.{service.name}: needs `{lacking[0]}`, which is switched off",
+                hint=f"set `{lacking[0]} = true` or `{service.name} = false` under [apps]",
+            )
+    return Stack(site, tuple(_override(service, site.images) for service in enabled))
+
+
+def _override(service: Service, images: dict[str, str]) -> Service:
+    containers = tuple(replace(c, image=images.get(c.name, c.image)) for c in service.containers)
+    return replace(service, containers=containers)

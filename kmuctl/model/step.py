@@ -1,0 +1,59 @@
+"""A wish about a host: how to see whether it holds, how to make it hold, and what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kmuctl.model.host import Host, Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Why a step does not hold. `hopeless`: waiting longer cannot mend it."""
+
+    cause: str
+    hopeless: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    name: str
+    check: Callable[[Reader], Drift | None]
+    apply: Callable[[Host], None]
+    after: tuple[str, ...] = ()
+    hint: str = ""
+    deadline: int = 0
+    """Seconds that the check may need to come true after `apply`."""
+    logs: tuple[str, ...] = ()
+    """Containers whose last log lines explain a failure."""
+
+
+class State(StrEnum):
+    OK = "ok"
+    CHANGE = "change"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    step: Step
+    state: State
+    cause: str = ""
+    hint: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.state.value:8}{self.step.name}" + (f"  ({self.cause})" if self.cause else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A step is being done; `cause` is what it is waiting for, or why it is done at all."""
+
+    step: Step
+    cause: str
+    seconds: float = 0.0
