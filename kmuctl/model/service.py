@@ -40,9 +40,17 @@ class Port:
     purpose: str
     last: int = 0
 
+    @property
+    def span(self) -> str:
+        return f"{self.number}-{self.last}" if self.last else f"{self.number}"
+
+    @property
+    def mapping(self) -> str:
+        """As a Compose file publishes it."""
+        return f"{self.span}:{self.span}/{self.protocol}"
+
     def __str__(self) -> str:
-        span = f"{self.number}-{self.last}" if self.last else f"{self.number}"
-        return f"{span}/{self.protocol}"
+        return f"{self.span}/{self.protocol}"
 
     def numbers(self) -> range:
         return range(self.number, (self.last or self.number) + 1)

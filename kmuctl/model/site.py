@@ -129,11 +129,11 @@ def network_range(text: str) -> str:
     return text
 
 
-def ipv4(text: str) -> str:
+def ipv4_address(text: str) -> str:
     return str(ipaddress.IPv4Address(text))
 
 
-def ipv6(text: str) -> str:
+def ipv6_address(text: str) -> str:
     return str(ipaddress.IPv6Address(text))
 
 
@@ -154,9 +154,9 @@ class Admin(Table):
 class HostTable(Table):
     address: Annotated[str, AfterValidator(host_address)] = "local"
     folder: Annotated[str, AfterValidator(absolute_folder)] = "/opt/kmu"
-    ipv4: Annotated[str, AfterValidator(ipv4)] | None = None
+    ipv4: Annotated[str, AfterValidator(ipv4_address)] | None = None
     """The public address: DNS records, and what coturn and the video bridge announce."""
-    ipv6: Annotated[str, AfterValidator(ipv6)] | None = None
+    ipv6: Annotated[str, AfterValidator(ipv6_address)] | None = None
 
 
 class Tls(Table):

@@ -12,13 +12,6 @@ from kmuctl.model.service import Container, Database, Network, Oidc, Port, Proxy
 from kmuctl.model.site import Site
 
 PROJECT = "kmu"
-HTTP = (
-    Port(80, "tcp", "HTTP: certificates, redirect to HTTPS"),
-    Port(443, "tcp", "HTTPS"),
-    Port(443, "udp", "HTTPS over QUIC"),
-)
-
-
 @dataclass(frozen=True, slots=True)
 class PublicRoute:
     """A Route of one service, with its full name: what Caddy serves."""
@@ -67,7 +60,7 @@ class Stack:
         return tuple(dict.fromkeys([*(route.fqdn for route in self.routes()), *extra]))
 
     def ports(self) -> tuple[Port, ...]:
-        return HTTP + tuple(port for service in self.services for port in service.ports)
+        return tuple(port for service in self.services for port in service.ports)
 
     def records(self) -> tuple[Record, ...]:
         """DNS records to set, addresses first. Without a known address the value says so."""
@@ -101,6 +94,20 @@ class Stack:
     def address(self, network: str, host: int) -> str:
         """A fixed address in one network, for the few containers that must announce theirs."""
         return str(ipaddress.IPv4Network(self.subnet(network))[host])
+
+    def apps(self) -> list[dict[str, str | bool]]:
+        """What people open: title, description in the site's language, address, and whether it is for admins."""
+        return [
+            {
+                "name": service.name,
+                "title": service.title,
+                "text": service.launcher.get(self.site.language, service.launcher["en"]),
+                "url": self.site.url(service.routes[0].host) + "/",
+                "admins": service.admins_only,
+            }
+            for service in self.services
+            if service.launcher
+        ]
 
     def logins(self) -> tuple[Service, ...]:
         return tuple(service for service in self.services if service.login)

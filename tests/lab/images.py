@@ -23,7 +23,8 @@ from pathlib import Path
 FOLDERS = Path(__file__).resolve().parent / "images"
 LABEL = "kmuctl.lab.source"
 ROOTFS = "kmuctl-lab/rootfs:trixie"
-ROOTFS_RECIPE = "debootstrap minbase trixie, 1"
+ROOTFS_RECIPE = "trixie-minbase-2"  # count up when debootstrap() changes
+NOT_PACKED = ("./var/cache/apt/*", "./var/lib/apt/lists/*")
 BASES = ("debian", "python", "nginx")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout")
@@ -198,7 +199,7 @@ def mirror() -> str:
 def ensure_rootfs() -> None:
     if present([ROOTFS]).get(ROOTFS) == ROOTFS_RECIPE:
         return
-    tarball = Path(os.environ.get("KMU_LAB_CACHE", "/var/cache/kmuctl-lab")) / "trixie-minbase.tar"
+    tarball = Path(os.environ.get("KMU_LAB_CACHE", "/var/cache/kmuctl-lab")) / f"{ROOTFS_RECIPE}.tar"
     if not tarball.exists():
         debootstrap(tarball)
     run("docker", "import", "--change", f'LABEL {LABEL}="{ROOTFS_RECIPE}"', str(tarball), ROOTFS)
@@ -210,7 +211,8 @@ def debootstrap(tarball: Path) -> None:
     with tempfile.TemporaryDirectory(dir=tarball.parent) as folder:
         tree, partial = Path(folder, "tree"), Path(folder, tarball.name)
         run("debootstrap", "--variant=minbase", "trixie", str(tree), mirror())
-        run("tar", "-C", str(tree), "--exclude=./var/cache/apt/archives/*.deb", "-cf", str(partial), ".")
+        excluded = [f"--exclude={pattern}" for pattern in NOT_PACKED]
+        run("tar", "-C", str(tree), *excluded, "-cf", str(partial), ".")
         partial.rename(tarball)
 
 

@@ -1,0 +1,126 @@
+"""From a stack to its files. Pure: the same stack and secrets give the same bytes; no clock, host or network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from kmuctl import assets
+from kmuctl.model.secrets import Secret
+from kmuctl.model.service import Service
+from kmuctl.model.stack import Stack
+from kmuctl.operations import compose
+
+SECRET_FILE, PLAIN_FILE = 0o600, 0o644
+ROOT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One rendered file. A file with a secret inside is readable by its owner alone."""
+
+    content: bytes
+    service: str
+    mode: int = PLAIN_FILE
+    uid: int = ROOT
+
+
+def render(
+    stack: Stack, secrets: Mapping[str, Secret], sources: Mapping[str, str] | None = None
+) -> dict[str, File]:
+    """Every file of the stack by its path below `rendered/`, sorted; `compose.yaml` is among them.
+
+    `sources` are the templates by path, the project's own unless given.
+    """
+    environment = _environment(assets.sources() if sources is None else sources)
+    files: dict[str, File] = {}
+    fragments: dict[str, str] = {}
+    for path in environment.list_templates(extensions=("j2",)):
+        service = _owner(path, stack)
+        if service is None:
+            continue
+        text, has_secret = _fill(environment, path, stack, service, secrets)
+        if path.startswith("compose/"):
+            fragments[service.name] = text
+        else:
+            files[_target(path)] = _file(path, text, service, has_secret)
+    return dict(sorted((files | _project(stack, fragments, files, secrets)).items()))
+
+
+def _project(
+    stack: Stack, fragments: Mapping[str, str], files: Mapping[str, File], secrets: Mapping[str, Secret]
+) -> dict[str, File]:
+    contents = {path: file.content for path, file in files.items()}
+    project, granted = compose.assemble(stack, fragments, contents, secrets)
+    secret_files = {
+        grant.path: File(grant.content, grant.service.name, SECRET_FILE, grant.container.uid) for grant in granted
+    }
+    return {compose.FILE: File(project.encode(), "", PLAIN_FILE), **secret_files}
+
+
+def _environment(sources: Mapping[str, str]) -> Environment:
+    environment = Environment(  # noqa: S701 (no HTML from strangers; HTML templates escape with |e)
+        loader=DictLoader(sources),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": True}
+    environment.policies["json.dumps_function"] = _dumps
+    environment.filters["php"] = php
+    return environment
+
+
+def _dumps(value: object, **options: Any) -> str:
+    """JSON without the HTML escapes that Jinja's own `tojson` needs for web pages."""
+    import json
+
+    return json.dumps(value, **options)
+
+
+def php(text: str) -> str:
+    """A PHP string literal; single quotes know only two escapes."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _owner(path: str, stack: Stack) -> Service | None:
+    """The service whose template this is; None when it is switched off."""
+    folder, *rest = PurePosixPath(path).parts
+    stem = rest[-1].split(".")[0]
+    name = {"compose": stem, "templates": rest[0], "blueprints": "authentik"}.get(folder, folder)
+    if folder == "blueprints" and not stem[0].isdigit() and stem not in stack:
+        return None
+    return stack[name] if name in stack else None
+
+
+def _target(path: str) -> str:
+    return path.removeprefix("templates/").removesuffix(".j2")
+
+
+def _file(path: str, text: str, service: Service, has_secret: bool) -> File:
+    """Environment files are read by Compose as root, all others by the container's own user."""
+    if not has_secret:
+        return File(text.encode(), service.name)
+    uid = ROOT if _target(path).endswith(".env") else service.containers[0].uid
+    return File(text.encode(), service.name, SECRET_FILE, uid)
+
+
+def _fill(
+    environment: Environment, path: str, stack: Stack, service: Service, secrets: Mapping[str, Secret]
+) -> tuple[str, bool]:
+    used: set[str] = set()
+    allowed = stack.readable(service)
+
+    def secret(name: str) -> str:
+        if name not in allowed:
+            raise LookupError(f"`{path}` uses `{name}`, which {service.name} does not declare")
+        used.add(name)
+        return secrets[name].reveal()
+
+    text = environment.get_template(path).render(site=stack.site, stack=stack, service=service, secret=secret)
+    return text, bool(used)

@@ -1,0 +1,19 @@
+"""Caddy: the one door; certificates, routes, and the question to Authentik before protected pages."""
+
+from kmuctl.model.service import Container, Data, Network, Port, Service
+
+SERVICE = Service(
+    name="caddy",
+    title="Caddy",
+    essential=True,
+    containers=(Container(name="caddy", image="caddy:2.11.7", uid=0, memory=192),),
+    ports=(
+        Port(80, "tcp", "certificates, redirect to HTTPS"),
+        Port(443, "tcp", "HTTPS"),
+        Port(443, "udp", "HTTPS over QUIC"),
+    ),
+    networks=(Network("proxy", 0, internal=False),),
+    data=(Data("data", uid=0), Data("logs", uid=0), Data("certs", uid=0)),
+    live=("caddy/Caddyfile",),
+    deadline=60,
+)

@@ -1,0 +1,2 @@
+<?php
+$CONFIG = array('memcache.local' => '\OC\Memcache\APCu');
