@@ -37,10 +37,10 @@ def stack(**changes: Any) -> Stack:
 
 @cache
 def core_files() -> dict[str, File]:
-    return render(stack(), Placeholders())
+    return render(stack(), Placeholders()).files
 
 
 def rendered(**changes: Any) -> dict[str, str]:
     """Text of every rendered file by path; secrets are placeholders."""
-    files = render(stack(**changes), Placeholders()) if changes else core_files()
+    files = render(stack(**changes), Placeholders()).files if changes else core_files()
     return {path: file.content.decode() for path, file in files.items()}

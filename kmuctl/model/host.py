@@ -53,13 +53,19 @@ class DatabaseFact:
 class EngineReader(Protocol):
     """The Docker engine of the host, looked at."""
 
-    def containers(self, project: str) -> dict[str, ContainerFact]: ...
+    def version(self) -> str: ...
+    def containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
+        """The project's containers by Compose service, all or the named ones."""
+
     def image(self, reference: str) -> dict[str, str] | None:
         """The labels of a local image, `id` among them; None when the engine does not have it."""
+
     def networks(self) -> dict[str, list[str]]:
         """Subnets by network name."""
+
     def ports(self, project: str) -> set[tuple[int, str]]:
         """Host ports that the project's own containers hold now."""
+
     def logs(self, project: str, container: str, lines: int) -> str: ...
     def ask(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
         """Run a command inside a container that only reads."""
@@ -95,8 +101,10 @@ class Reader(Protocol):
     def read(self, path: str) -> bytes | None: ...
     def facts(self, paths: Iterable[str]) -> dict[str, Fact]:
         """Facts of those paths that exist."""
+
     def tree(self, folder: str) -> list[str]:
         """Paths of all files below a folder, relative to it, sorted."""
+
     def query(self, command: Sequence[str]) -> Answer:
         """Run a command that only reads."""
 
@@ -109,5 +117,6 @@ class Host(Reader, Protocol):
     def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer: ...
     def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
         """Write beside the old file and rename over it; missing folders are made."""
+
     def make_folder(self, path: str, *, mode: int, uid: int) -> None: ...
     def remove(self, path: str) -> None: ...

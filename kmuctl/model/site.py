@@ -245,7 +245,9 @@ def load_site(path: Path, names: Names) -> Site:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"no site file at `{path}`", hint="run `kmuctl init` first, or name it: `--site FILE`") from None
+        raise ConfigError(
+            f"no site file at `{path}`", hint="run `kmuctl init` first, or name it: `--site FILE`"
+        ) from None
     except IsADirectoryError:
         raise ConfigError(f"`{path}` is a folder", hint=f"name the file in it: `--site {path}/kmu.toml`") from None
     except UnicodeDecodeError:
@@ -260,7 +262,9 @@ def read_site(text: str, names: Names, *, path: str) -> Site:
         data = parse_toml(text).unwrap()
     except ParseError as error:
         where = f"line {error.line}, column {error.col}"
-        raise ConfigError(f"`{path}` is not valid TOML: {where}: {_reason(error)}", hint="quote texts, close brackets") from None
+        raise ConfigError(
+            f"`{path}` is not valid TOML: {where}: {_reason(error)}", hint="quote texts, close brackets"
+        ) from None
     return check_site(data, names, path=path)
 
 
@@ -315,7 +319,11 @@ def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
 def _catalog_faults(data: dict[str, Any], names: Names) -> list[str]:
     apps, images, sites = (_table(data, key) for key in ("apps", "images", "sites"))
     return [
-        *(f"apps.{app}: no such app; known: {', '.join(sorted(names.apps))}" for app in apps if app not in names.apps | names.essential),
+        *(
+            f"apps.{app}: no such app; known: {', '.join(sorted(names.apps))}"
+            for app in apps
+            if app not in names.apps | names.essential
+        ),
         *(f"apps.{app}: cannot be switched off" for app, on in apps.items() if app in names.essential and on is False),
         *(f"images.{name}: no such container" for name in images if name not in names.containers),
         *(f"sites.{host}: is taken by the stack itself" for host in sites if host in names.hosts),
@@ -335,5 +343,3 @@ def _cross_faults(site: Site) -> list[str]:
         except ValueError:
             faults.append(f"network.trusted_proxies: `{network}` is not an address or network")
     return faults
-
-

@@ -12,6 +12,8 @@ from kmuctl.model.service import Container, Database, Network, Oidc, Port, Proxy
 from kmuctl.model.site import Site
 
 PROJECT = "kmu"
+
+
 @dataclass(frozen=True, slots=True)
 class PublicRoute:
     """A Route of one service, with its full name: what Caddy serves."""

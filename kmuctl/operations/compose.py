@@ -48,16 +48,24 @@ COMMON: Definition = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The Compose project as text, the secret files its containers are granted, and each container's definition."""
+
+    text: str
+    grants: tuple[Grant, ...]
+    containers: dict[str, Definition]
+
+
 def assemble(
     stack: Stack, fragments: Mapping[str, str], files: Mapping[str, bytes], secrets: Mapping[str, Secret]
-) -> tuple[str, list[Grant]]:
-    """The Compose project as text, and the secret files that its containers are granted.
+) -> Project:
+    """Every container carries two labels: a digest of its definition and one of the files it mounts.
 
-    Every container carries two labels: a digest of its definition and one of the files it mounts. Compose
-    therefore recreates exactly what changed, and `kmuctl up` sees drift without asking Compose.
+    Compose therefore recreates exactly what changed, and `kmuctl up` sees drift without asking Compose.
     """
     networks = {network.name: _network(stack, network) for network in stack.networks()}
-    services: Definition = {}
+    containers: Definition = {}
     granted: list[Grant] = []
     for service in stack.services:
         for container, fragment in _containers(service, fragments[service.name]):
@@ -65,16 +73,20 @@ def assemble(
             definition = _complete(stack, service, container, fragment, grants)
             mounted = _mounted(service, definition, files) | {grant.path: grant.content for grant in grants}
             definition["labels"] = _labels(service, definition, networks, mounted)
-            services[container.name] = definition
+            containers[container.name] = definition
             granted += grants
-    used = {name for definition in services.values() for name in definition.get("networks", ())}
+    return Project(_text(stack, containers, networks, granted), tuple(granted), containers)
+
+
+def _text(stack: Stack, containers: Definition, networks: Definition, granted: Iterable[Grant]) -> str:
+    used = {name for definition in containers.values() for name in definition.get("networks", ())}
     project = {
         "name": stack.project,
-        "services": services,
+        "services": containers,
         "networks": {name: network for name, network in networks.items() if name in used},
         "secrets": {grant.source: {"file": f"./{grant.path}"} for grant in granted},
     }
-    return HEADER + _dump(_literal(project)), granted
+    return HEADER + _dump(_literal(project))
 
 
 def _containers(service: Service, fragment: str) -> Iterator[tuple[Container, Definition]]:

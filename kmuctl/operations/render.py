@@ -14,8 +14,9 @@ from kmuctl.model.secrets import Secret
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.operations import compose
+from kmuctl.operations.compose import Definition
 
-SECRET_FILE, PLAIN_FILE = 0o600, 0o644
+SECRET_FILE, PLAIN_FILE, SCRIPT = 0o600, 0o644, 0o755
 ROOT = 0
 
 
@@ -29,13 +30,16 @@ class File:
     uid: int = ROOT
 
 
-def render(
-    stack: Stack, secrets: Mapping[str, Secret], sources: Mapping[str, str] | None = None
-) -> dict[str, File]:
-    """Every file of the stack by its path below `rendered/`, sorted; `compose.yaml` is among them.
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Every file by its path below `rendered/`, sorted, and the containers that `compose.yaml` defines."""
 
-    `sources` are the templates by path, the project's own unless given.
-    """
+    files: dict[str, File]
+    containers: dict[str, Definition]
+
+
+def render(stack: Stack, secrets: Mapping[str, Secret], sources: Mapping[str, str] | None = None) -> Rendered:
+    """All files of the stack. `sources` are the templates by path, the project's own unless given."""
     environment = _environment(assets.sources() if sources is None else sources)
     files: dict[str, File] = {}
     fragments: dict[str, str] = {}
@@ -48,18 +52,13 @@ def render(
             fragments[service.name] = text
         else:
             files[_target(path)] = _file(path, text, service, has_secret)
-    return dict(sorted((files | _project(stack, fragments, files, secrets)).items()))
-
-
-def _project(
-    stack: Stack, fragments: Mapping[str, str], files: Mapping[str, File], secrets: Mapping[str, Secret]
-) -> dict[str, File]:
-    contents = {path: file.content for path, file in files.items()}
-    project, granted = compose.assemble(stack, fragments, contents, secrets)
-    secret_files = {
-        grant.path: File(grant.content, grant.service.name, SECRET_FILE, grant.container.uid) for grant in granted
+    project = compose.assemble(stack, fragments, {path: file.content for path, file in files.items()}, secrets)
+    files |= {
+        grant.path: File(grant.content, grant.service.name, SECRET_FILE, grant.container.uid)
+        for grant in project.grants
     }
-    return {compose.FILE: File(project.encode(), "", PLAIN_FILE), **secret_files}
+    files[compose.FILE] = File(project.text.encode(), "project")
+    return Rendered(dict(sorted(files.items())), project.containers)
 
 
 def _environment(sources: Mapping[str, str]) -> Environment:
@@ -105,7 +104,7 @@ def _target(path: str) -> str:
 def _file(path: str, text: str, service: Service, has_secret: bool) -> File:
     """Environment files are read by Compose as root, all others by the container's own user."""
     if not has_secret:
-        return File(text.encode(), service.name)
+        return File(text.encode(), service.name, SCRIPT if _target(path).endswith(".sh") else PLAIN_FILE)
     uid = ROOT if _target(path).endswith(".env") else service.containers[0].uid
     return File(text.encode(), service.name, SECRET_FILE, uid)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-GLOBAL_MODULES = ["roster", "saslauth", "tls", "disco", "posix", "private", "limits", "ping", "admin_shell"]
-TRUE, FALSE = {"1", "t", "T", "true", "TRUE", "True"}, {"0", "f", "F", "false", "FALSE", "False"}
+GLOBAL_MODULES = ["roster", "saslauth", "tls", "disco", "private", "limits", "ping", "admin_shell"]
+FALSE = {"0", "f", "F", "false", "FALSE", "False"}
 
 
 class Settings:

@@ -22,7 +22,7 @@ function app_commands(): array
         'app:disable' => [1, 99, [], disable_apps(...)],
         'app:remove' => [1, 1, ['keep-data'], remove_app(...)],
         'app:getpath' => [1, 1, ['output='], app_path(...)],
-        'app:update' => [0, 1, ['all', 'showonly', 'allow-unstable'], fn() => print("All apps are up-to-date or no updates could be found\n")],
+        'app:update' => [0, 1, ['all', 'showonly', 'allow-unstable'], fn() => say("All apps are up-to-date or no updates could be found\n")],
     ];
 }
 

@@ -17,8 +17,8 @@ function commands(Instance $instance): array
 
 function system_commands(): array
 {
-    $missing = fn(Instance $instance, array $arguments, array $options) => print(isset($options['dry-run']) ? '' : "Done.\n");
-    $done = fn() => print("Done.\n");
+    $missing = fn(Instance $instance, array $arguments, array $options) => say(isset($options['dry-run']) ? '' : "Done.\n");
+    $done = fn() => say("Done.\n");
     return [
         'config:list' => [0, 1, ['output=', 'private'], config_list(...)],
         'config:system:get' => [1, 9, ['output=', 'default-value='], system_get(...)],
@@ -29,7 +29,7 @@ function system_commands(): array
         'config:app:delete' => [2, 2, ['error-if-not-exists', 'output='], app_delete(...)],
         'background:cron' => [0, 0, [], background_cron(...)],
         'maintenance:mode' => [0, 0, ['on', 'off', 'output='], maintenance_mode(...)],
-        'maintenance:update:htaccess' => [0, 0, [], fn() => print(".htaccess has been updated\n")],
+        'maintenance:update:htaccess' => [0, 0, [], fn() => say(".htaccess has been updated\n")],
         'maintenance:data-fingerprint' => [0, 0, [], fn(Instance $instance) => write_system($instance, ['data-fingerprint' => md5((string) microtime())])],
         'maintenance:repair' => [0, 0, ['include-expensive'], $done],
         'upgrade' => [0, 0, [], upgrade(...)],

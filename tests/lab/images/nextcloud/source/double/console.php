@@ -93,6 +93,12 @@ function run_console(array $words, string $root): int
     }
 }
 
+function say(string $text): int
+{
+    echo $text;
+    return 0;
+}
+
 function show(mixed $value, array $options): void
 {
     $format = $options['output'] ?? 'plain';

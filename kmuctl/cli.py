@@ -1,0 +1,247 @@
+"""The command line: parse, call an operation, let the console print, end with the documented code."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kmuctl.console import Console
+from kmuctl.model.errors import ConfigError, KmuError
+
+if TYPE_CHECKING:
+    from kmuctl.model.stack import Stack
+
+OK, FAILED, USAGE, DIFFERENCES, BUSY, INTERRUPTED = 0, 1, 2, 3, 4, 130
+EXIT_CODES = (
+    "Exit codes: 0 fine, 1 failed, 2 usage or site file, 3 findings or differences, "
+    "4 another kmuctl holds the lock, 130 interrupted."
+)
+HOST_SITE = Path("/opt/kmu/kmu.toml")
+
+app = typer.Typer(
+    name="kmuctl", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="A small company's own collaboration server, from one site file.", epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Globals:
+    site: Path
+    console: Console
+
+    def stack(self) -> Stack:
+        from kmuctl.model.site import load_site
+        from kmuctl.services import NAMES, stack_of
+
+        return stack_of(load_site(self.site, NAMES))
+
+
+def default_site() -> Path:
+    """`kmu.toml` here, else the one of this machine."""
+    here = Path("kmu.toml")
+    return HOST_SITE if not here.exists() and HOST_SITE.exists() else here
+
+
+SiteOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--site", metavar="FILE", envvar="KMUCTL_SITE", help="The site file: ./kmu.toml, else /opt/kmu/kmu.toml."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also show what is already right.")]
+
+
+@app.callback()
+def globals_(
+    ctx: typer.Context,
+    site: SiteOption = None,
+    json: JsonOption = False,
+    verbose: VerboseOption = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        from kmuctl import __version__
+
+        Console(as_json=json).result(__version__, {"version": __version__})
+        raise typer.Exit
+    ctx.obj = Globals(site or default_site(), Console(as_json=json, verbose=verbose))
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A subcommand: takes --json too, and shows foreseeable errors without a traceback."""
+
+    @functools.wraps(function)
+    def guarded(ctx: typer.Context, *args: Any, json: bool = False, **options: Any) -> None:
+        known: Globals = ctx.obj
+        known = Globals(known.site, Console(as_json=json or known.console.as_json, verbose=known.console.verbose))
+        try:
+            function(known, *args, **options)
+        except KmuError as error:
+            known.console.fail(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            known.console.note("interrupted: the same command goes on from here")
+            raise typer.Exit(INTERRUPTED) from None
+
+    signature = inspect.signature(function, eval_str=True)
+    _, *own = signature.parameters.values()
+    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    as_json = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
+    guarded.__signature__ = signature.replace(parameters=[context, *own, as_json])  # type: ignore[attr-defined]
+    guarded.__annotations__ = {p.name: p.annotation for p in (context, *own, as_json)}
+    return app.command(name=function.__name__.rstrip("_"))(guarded)
+
+
+YesOption = Annotated[bool, typer.Option("--yes", help="Ask nothing.")]
+
+
+@command
+def init(
+    known: Globals,
+    directory: Annotated[Path, typer.Option(help="Where to write kmu.toml.")] = Path(),
+    domain: Annotated[str, typer.Option(help="Domain of the company, like acme.example.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the company.")] = "",
+    admin_user: Annotated[str, typer.Option(help="Sign-on name of the first admin.")] = "",
+    admin_name: Annotated[str, typer.Option(help="Full name of the first admin.")] = "",
+    admin_email: Annotated[str, typer.Option(help="Mail address of the first admin.")] = "",
+    host: Annotated[str, typer.Option(help='Where it will run: "local", or ssh://USER@ADDRESS.')] = "local",
+    ipv4: Annotated[str, typer.Option("--ipv4", help="Public IPv4 address; this machine's own unless given.")] = "",
+    tls: Annotated[str, typer.Option(help="acme, internal, files or off.")] = "",
+    language: Annotated[str, typer.Option(help="Language of the pages, like de.")] = "de",
+    timezone: Annotated[str, typer.Option(help="Like Europe/Berlin.")] = "Europe/Berlin",
+    trial: Annotated[bool, typer.Option("--trial", help="Try it on a laptop: kmu.test, with a CA of its own.")] = False,
+    yes: YesOption = False,
+) -> None:
+    """Make a site file: questions on a terminal, options elsewhere."""
+    from kmuctl.commands.init import run
+
+    given = {
+        "domain": domain, "name": name, "admin_user": admin_user, "admin_name": admin_name, "admin_email": admin_email,
+    }  # fmt: skip
+    go_on = run(
+        known.console, directory, given, host=host, ipv4=ipv4, tls=tls, language=language, timezone=timezone,
+        trial=trial, ask=known.console.interactive and not yes,
+    )  # fmt: skip
+    if go_on:
+        bring_up(Globals(directory / "kmu.toml", known.console))
+
+
+@command
+def render(
+    known: Globals,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write, or to compare with.")
+    ] = Path("rendered"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 3 when DIR differs.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Write nothing; show what would change in DIR.")] = False,
+    against: Annotated[
+        str, typer.Option(metavar="GIT_REF", help="Compare with the site file of another revision.")
+    ] = "",
+    format_: Annotated[str, typer.Option("--format", help="diff or markdown.")] = "diff",
+) -> None:
+    """Write every configuration file, with placeholders for secrets: no host, no network, no clock."""
+    from kmuctl.commands import render as command_
+
+    if format_ not in ("diff", "markdown"):
+        raise ConfigError(f"--format: `{format_}` is unknown", hint="`diff` or `markdown`")
+    if against:
+        differs = command_.against(known.console, known.site, against, format_)
+    elif check or diff:
+        differs = command_.compare(known.console, known.site, output, format_)
+    else:
+        differs = command_.write(known.console, known.site, output)
+    if check and differs:
+        raise typer.Exit(DIFFERENCES)
+
+
+@command
+def up(
+    known: Globals,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and why.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="With --dry-run: exit 3 when something would change.")
+    ] = False,
+    only: Annotated[str, typer.Option(metavar="SERVICE", help="One service, with what it needs.")] = "",
+    pull: Annotated[bool, typer.Option("--pull", help="Fetch every pinned image again first.")] = False,
+) -> None:
+    """Make this machine match the site; a second run changes nothing."""
+    bring_up(known, dry_run=dry_run, exit_code=exit_code, only=only, pull=pull)
+
+
+def bring_up(
+    known: Globals, *, dry_run: bool = False, exit_code: bool = False, only: str = "", pull: bool = False
+) -> None:
+    from kmuctl.commands import up as command_
+
+    stack = known.stack()
+    if dry_run:
+        changes = command_.plan(known.console, stack, known.site, only)
+        raise typer.Exit(DIFFERENCES if exit_code and changes else OK)
+    if not command_.run(known.console, stack, known.site, only, pull=pull):
+        raise typer.Exit(FAILED)
+
+
+@command
+def down(
+    known: Globals,
+    purge: Annotated[bool, typer.Option("--purge", help="Also remove all data and secrets, for good.")] = False,
+    yes: YesOption = False,
+) -> None:
+    """Stop everything; data stays unless --purge is given."""
+    from kmuctl.commands.operate import stop
+
+    stop(known.console, known.stack(), purge_too=purge, yes=yes)
+
+
+@command
+def status(known: Globals) -> None:
+    """Show every container and how it is; exit 3 when one is not well."""
+    from kmuctl.commands.operate import show_status
+
+    if not show_status(known.console, known.stack()):
+        raise typer.Exit(DIFFERENCES)
+
+
+@command
+def logs(
+    known: Globals,
+    name: Annotated[str, typer.Argument(metavar="SERVICE|CONTAINER")],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Show the last log lines of a service or a container."""
+    from kmuctl.commands.operate import show_logs
+
+    show_logs(known.console, known.stack(), name, lines, follow=follow)
+
+
+@command
+def exec_(
+    known: Globals,
+    name: Annotated[str, typer.Argument(metavar="CONTAINER")],
+    arguments: Annotated[list[str], typer.Argument(metavar="COMMAND...")],
+) -> None:
+    """Run a command in a container; put `--` before it."""
+    from kmuctl.commands.operate import execute
+
+    raise typer.Exit(execute(known.console, known.stack(), name, arguments))
+
+
+def main() -> None:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except BrokenPipeError:
+        # the reader (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""What a subcommand shows and asks; what it does is in operations."""

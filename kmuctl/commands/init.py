@@ -1,0 +1,108 @@
+"""`kmuctl init`: the wizard, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from kmuctl.console import Console
+from kmuctl.drivers.local import LocalHost
+from kmuctl.model.errors import ConfigError
+from kmuctl.model.service import Record
+from kmuctl.model.site import ascii_domain
+from kmuctl.model.stack import Stack
+from kmuctl.operations.init import (
+    TRIAL,
+    Answers,
+    Question,
+    ca_certificate,
+    complete,
+    hosts_lines,
+    public_address,
+    write_site,
+)
+
+
+def run(
+    console: Console, directory: Path, given: dict[str, str], *, host: str, ipv4: str, tls: str, language: str,
+    timezone: str, trial: bool, ask: bool,
+) -> bool:  # fmt: skip
+    """Write the site file and show what it asks for. True when the admin wants to go on right away."""
+    if (directory / "kmu.toml").exists():
+        raise ConfigError(f"`{directory / 'kmu.toml'}` exists", hint="edit it, or name another --directory")
+    if trial:
+        given = {key: value or TRIAL[key] for key, value in given.items()}
+    values = complete(given, (lambda question: prompt(console, question)) if ask else None)
+    stack = write_site(
+        directory,
+        Answers(
+            values, host=host, ipv4=ipv4 or (public_address(LocalHost()) if host == "local" else ""),
+            tls=tls or ("internal" if trial else "acme"), language=language, timezone=timezone,
+        ),
+    )  # fmt: skip
+    show(console, stack, directory / "kmu.toml", trial=trial)
+    return ask and host == "local" and typer.confirm("Set it up on this machine now?", default=False, err=True)
+
+
+def prompt(console: Console, question: Question) -> str:
+    """Ask until the answer is a good one; capitals in a domain are no mistake of a person at a keyboard."""
+    while True:
+        text = str(typer.prompt(question.text, err=True)).strip()
+        if question.check is ascii_domain:
+            text = text.lower()
+        try:
+            question.check(text)
+        except ValueError as error:
+            console.note(f"  `{text}` {error}")
+        else:
+            return text
+
+
+def show(console: Console, stack: Stack, path: Path, *, trial: bool) -> None:
+    site = stack.site
+    data: dict[str, Any] = {
+        "site": str(path),
+        "domain": site.domain,
+        "display_domain": site.display_domain,
+        "records": [{"name": record.name, "type": record.type, "value": record.value} for record in stack.records()],
+        "ports": [{"port": str(port), "purpose": port.purpose} for port in stack.ports()],
+        "next": f"kmuctl --site {path} up",
+    }
+    if trial:
+        data |= {"hosts": hosts_lines(stack), "ca_certificate": ca_certificate(stack)}
+    if console.as_json:
+        console.result("", data)
+        return
+    shown = (
+        site.display_domain if site.display_domain == site.domain else f"{site.display_domain} ({site.domain} in DNS)"
+    )
+    print_lines(console, [f"wrote `{path}` for {shown}", ""])
+    if trial:
+        _show_trial(console, stack)
+    else:
+        records(console, stack.records())
+    console.table(
+        ["port", "for"],
+        [(str(port), port.purpose) for port in stack.ports()],
+        "Ports to open in the provider's firewall",
+    )
+    print_lines(console, ["next: " + data["next"], "      (add --dry-run to see first what it would do)"])
+
+
+def records(console: Console, found: tuple[Record, ...]) -> None:
+    console.table(
+        ["name", "type", "value"],
+        [(r.name, r.type, r.value) for r in found],
+        "DNS records to set (DKIM follows once mail runs)",
+    )
+
+
+def _show_trial(console: Console, stack: Stack) -> None:
+    lines = ["Lines for /etc/hosts on the machine with the browser:", *(f"  {line}" for line in hosts_lines(stack)), ""]
+    print_lines(console, [*lines, f"Certificate to trust in the browser (made by `up`): {ca_certificate(stack)}", ""])
+
+
+def print_lines(console: Console, lines: list[str]) -> None:
+    console.result("\n".join(lines), {})

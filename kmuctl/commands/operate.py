@@ -1,0 +1,101 @@
+"""`kmuctl down`, `status`, `logs`, `exec`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import typer
+
+from kmuctl.console import Console
+from kmuctl.drivers.local import LocalHost
+from kmuctl.model.errors import ConfigError, HostError
+from kmuctl.model.host import Host
+from kmuctl.model.stack import Stack
+from kmuctl.operations.down import down, purge, purgeable
+from kmuctl.operations.lock import locked
+from kmuctl.operations.status import status
+
+
+def stop(console: Console, stack: Stack, *, purge_too: bool, yes: bool) -> None:
+    host = LocalHost()
+    if purge_too:
+        _consent(console, stack, host, yes=yes)
+    with locked(host, stack.site.host.folder, "down"):
+        removed = down(stack, host)
+        paths = purge(stack, host) if purge_too else []
+    kept = "" if purge_too else f"; data stays in `{stack.site.host.folder}/data`"
+    text = f"stopped: {len(removed)} containers{kept}" + "".join(f"\nremoved: {path}" for path in paths)
+    console.result(text, {"containers": removed, "removed": paths})
+
+
+def _consent(console: Console, stack: Stack, host: Host, *, yes: bool) -> None:
+    """Name what is lost, and have the domain typed."""
+    paths = purgeable(stack, host)
+    if yes or not paths:
+        return
+    if not console.interactive:
+        raise ConfigError("--purge removes all data for good", hint="add --yes if that is what you want")
+    console.note("This removes for good, with no way back but a backup:\n" + "\n".join(f"  {path}" for path in paths))
+    if typer.prompt(
+        f"Type the domain ({stack.site.display_domain}) to go on", default="", show_default=False, err=True
+    ) not in (
+        stack.site.domain,
+        stack.site.display_domain,
+    ):
+        raise ConfigError("that is not the domain: nothing was removed")
+
+
+def show_status(console: Console, stack: Stack) -> bool:
+    lines = status(stack, LocalHost())
+    fine = all(line.fine for line in lines)
+    data = [
+        {"container": line.container, "service": line.service, "image": line.image, "state": line.state, "fine": line.fine, "restarts": line.restarts}
+        for line in lines
+    ]  # fmt: skip
+    if console.as_json:
+        console.result("", {"ok": fine, "containers": data})
+    else:
+        console.table(["container", "state", "image"], [(line.container, line.state, line.image) for line in lines])
+        bad = sum(not line.fine for line in lines)
+        console.result(
+            f"all {len(lines)} containers are healthy" if fine else f"{bad} of {len(lines)} containers are not well", {}
+        )
+    return fine
+
+
+def show_logs(console: Console, stack: Stack, name: str, lines: int, *, follow: bool) -> None:
+    names = _containers(stack, name)
+    if follow:
+        subprocess.run(
+            ["docker", "compose", "--project-name", stack.project, "logs", "--follow", "--tail", str(lines), *names],
+            check=False,
+        )
+        return
+    host = LocalHost()
+    texts = {container: host.engine.logs(stack.project, container, lines) for container in names}
+    head = len(texts) > 1
+    text = "\n".join(
+        (f"== {container} ==\n" if head else "") + content.rstrip() for container, content in texts.items()
+    )
+    console.result(text, {"logs": texts})
+
+
+def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> int:
+    """Run the command with this terminal, or with none: its own exit code."""
+    container = _containers(stack, name)[0]
+    if container not in LocalHost().engine.containers(stack.project, [container]):
+        raise HostError(f"`{container}` is not running", hint="`kmuctl up` starts it")
+    terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["-T"]
+    command = ["docker", "compose", "--project-name", stack.project, "exec", *terminal, container, *arguments]
+    return subprocess.run(command, check=False).returncode
+
+
+def _containers(stack: Stack, name: str) -> list[str]:
+    """The containers of a service, or the one of that name."""
+    if name in stack:
+        return [container.name for container in stack[name].containers]
+    if name in (container.name for container in stack.containers()):
+        return [name]
+    known = ", ".join(container.name for container in stack.containers())
+    raise ConfigError(f"no service or container `{name}` in this site", hint=f"one of: {known}")

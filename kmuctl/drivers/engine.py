@@ -1,0 +1,183 @@
+"""The Docker engine through its SDK. What Compose does, `docker compose` does (see drivers/compose.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from kmuctl.model.errors import HostError, StepFailed
+from kmuctl.model.host import Answer, ContainerFact
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+SERVICE = "com.docker.compose.service"
+PROJECT = "com.docker.compose.project"
+INSTALL_HINT = "install Docker Engine with its Compose plugin: https://docs.docker.com/engine/install/"
+
+
+class DockerEngine:
+    """Connects at the first question, so that a command which needs no engine does not ask for one."""
+
+    @cached_property
+    def _client(self) -> DockerClient:
+        import docker
+        from docker.errors import DockerException
+
+        try:
+            client = docker.from_env(timeout=120)
+            client.ping()
+        except DockerException as error:
+            raise unreachable(str(error)) from None
+        return client
+
+    def version(self) -> str:
+        return str(self._client.version()["Version"])
+
+    def containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
+        from docker.errors import NotFound
+
+        wanted = None if names is None else set(names)
+        facts: dict[str, ContainerFact] = {}
+        for item in self._client.api.containers(all=True, filters={"label": f"{PROJECT}={project}"}):
+            name = item["Labels"][SERVICE]
+            if wanted is None or name in wanted:
+                with suppress(NotFound):
+                    facts[name] = _fact(self._client.api.inspect_container(item["Id"]))
+        return facts
+
+    def image(self, reference: str) -> dict[str, str] | None:
+        from docker.errors import ImageNotFound
+
+        try:
+            image = self._client.images.get(reference)
+        except ImageNotFound:
+            return None
+        return {**image.labels, "id": str(image.id)}
+
+    def networks(self) -> dict[str, list[str]]:
+        return {
+            str(network.name): [item["Subnet"] for item in network.attrs["IPAM"]["Config"] or () if "Subnet" in item]
+            for network in self._client.networks.list()
+        }
+
+    def ports(self, project: str) -> set[tuple[int, str]]:
+        """Host ports that running containers of the project hold."""
+        found = self._client.containers.list(filters={"label": f"{PROJECT}={project}"}, ignore_removed=True)
+        return {
+            (int(binding["HostPort"]), port.split("/")[1])
+            for container in found
+            for port, bindings in container.ports.items()
+            for binding in bindings or ()
+        }
+
+    def logs(self, project: str, container: str, lines: int) -> str:
+        found = self._find(project, container)
+        return found.logs(tail=lines).decode(errors="replace") if found else ""
+
+    def ask(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
+        return self.execute(project, container, command, stdin)
+
+    def address(self, project: str, container: str) -> str | None:
+        """An address at which this machine reaches a running container."""
+        found = self._find(project, container)
+        networks = found.attrs["NetworkSettings"]["Networks"].values() if found else ()
+        return next((str(network["IPAddress"]) for network in networks if network["IPAddress"]), None)
+
+    def pull(self, reference: str) -> None:
+        from docker.errors import APIError
+
+        name, _, tag = reference.partition("@")[0].rpartition(":")
+        try:
+            self._client.images.pull(name, tag=tag)
+        except APIError as error:
+            reason = (error.explanation or str(error)).strip().splitlines()[0]
+            hint = "check the name under [images], the registry's status and this machine's way to the internet"
+            raise StepFailed(f"cannot pull `{reference}`: {reason}", hint=hint) from None
+
+    def build(self, reference: str, context: bytes, labels: Mapping[str, str]) -> None:
+        from io import BytesIO
+
+        from docker.errors import APIError, BuildError
+
+        try:
+            self._client.images.build(
+                fileobj=BytesIO(context), custom_context=True, tag=reference, labels=dict(labels),
+                network_mode="host", rm=True, forcerm=True,
+            )  # fmt: skip
+        except (APIError, BuildError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            hint = "it needs the base image and the Python packages: check this machine's way to the internet"
+            raise StepFailed(f"cannot build `{reference}`: {reason}", hint=hint) from None
+
+    def restart(self, project: str, container: str) -> None:
+        if found := self._find(project, container):
+            found.restart()
+
+    def remove(self, project: str, containers: Iterable[str]) -> None:
+        for name in containers:
+            if found := self._find(project, name):
+                found.stop()
+                found.remove(force=True)
+
+    def remove_network(self, name: str) -> None:
+        for network in self._client.networks.list(names=[name]):
+            network.reload()
+            for container in network.attrs.get("Containers") or ():
+                network.disconnect(container, force=True)
+            network.remove()
+
+    def execute(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
+        found = self._find(project, container)
+        if found is None:
+            return Answer(1, "", f"{container} is not there")
+        if stdin:
+            return self._with_stdin(found, command, stdin)
+        code, (out, err) = found.exec_run(list(command), demux=True)
+        return Answer(code, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace"))
+
+    def _with_stdin(self, container: Container, command: Sequence[str], stdin: bytes) -> Answer:
+        """The SDK has no end of input for an exec; the command-line client has."""
+        import subprocess
+
+        done = subprocess.run(
+            ["docker", "exec", "-i", str(container.id), *command], input=stdin, capture_output=True, check=False
+        )
+        return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def _find(self, project: str, container: str) -> Container | None:
+        labels = [f"{PROJECT}={project}", f"{SERVICE}={container}"]
+        found: list[Any] = self._client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+        return found[0] if found else None
+
+
+def unreachable(reason: str) -> HostError:
+    """The SDK has one exception type for every way of not reaching the engine; its cause tells them apart."""
+    if "Permission denied" in reason:
+        return HostError("this user may not use Docker", hint="run it with sudo")
+    if "No such file" in reason or "Connection refused" in reason:
+        return HostError(
+            "the Docker engine does not answer", hint="start it: `systemctl start docker`; " + INSTALL_HINT
+        )
+    return HostError(f"the Docker engine does not answer: {reason}", hint=INSTALL_HINT)
+
+
+def _fact(attributes: Mapping[str, Any]) -> ContainerFact:
+    state = attributes["State"]
+    health = state.get("Health") or {}
+    log = health.get("Log") or ()
+    failed = next((entry["Output"] for entry in reversed(log) if entry["ExitCode"] != 0), "")
+    return ContainerFact(
+        state=state["Status"],
+        health="" if health.get("Status", "none") == "none" else health["Status"],
+        labels=attributes["Config"]["Labels"],
+        image=attributes["Config"]["Image"],
+        image_id=attributes["Image"],
+        restarts=attributes.get("RestartCount", 0),
+        exit_code=state.get("ExitCode", 0),
+        started=state.get("StartedAt", ""),
+        last_check=" ".join(failed.split())[-200:],
+    )

@@ -1,0 +1,114 @@
+"""The machine that kmuctl itself runs on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from kmuctl.drivers.engine import DockerEngine
+from kmuctl.drivers.postgres import PostgresCluster
+from kmuctl.model.errors import HostError
+from kmuctl.model.host import Answer, Fact
+
+NOT_FOUND = 127
+
+
+class LocalHost:
+    @cached_property
+    def engine(self) -> DockerEngine:
+        return DockerEngine()
+
+    @cached_property
+    def cluster(self) -> PostgresCluster:
+        return PostgresCluster(self.engine.address)
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return Path(path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _io_error("read", path, error) from None
+
+    def facts(self, paths: Iterable[str]) -> dict[str, Fact]:
+        return {path: fact for path in paths if (fact := _fact(Path(path)))}
+
+    def tree(self, folder: str) -> list[str]:
+        root = Path(folder)
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+
+    def query(self, command: Sequence[str]) -> Answer:
+        return self.run(command)
+
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer:
+        try:
+            done = subprocess.run(command, input=stdin, capture_output=True, cwd=folder, check=False)
+        except FileNotFoundError:
+            return Answer(NOT_FOUND, "", f"{command[0]}: command not found")
+        return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
+        target = Path(path)
+        beside = target.with_name(f".{target.name}.new")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_private(beside, content)
+            if os.geteuid() == 0:
+                os.chown(beside, uid, uid)
+            beside.chmod(mode)
+            beside.replace(target)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise _io_error("write", path, error) from None
+
+    def make_folder(self, path: str, *, mode: int, uid: int) -> None:
+        try:
+            Path(path).mkdir(parents=True, exist_ok=True)
+            if os.geteuid() == 0:
+                os.chown(path, uid, uid)
+            Path(path).chmod(mode)
+        except OSError as error:
+            raise _io_error("make", path, error) from None
+
+    def remove(self, path: str) -> None:
+        target = Path(path)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Nobody else can read the file at any moment; it is on the disk when this returns."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _fact(path: Path) -> Fact | None:
+    try:
+        status = path.stat()
+        folder = stat.S_ISDIR(status.st_mode)
+        digest = "" if folder else hashlib.sha256(path.read_bytes()).hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _io_error("read", str(path), error) from None
+    return Fact(digest, stat.S_IMODE(status.st_mode), status.st_uid, folder)
+
+
+def _io_error(verb: str, path: str, error: OSError) -> HostError:
+    hints = {
+        13: "run it with sudo",
+        28: "the disk is full: free some space (`docker image prune`, old logs), then run the same command again",
+        30: "the file system is read-only: look at `dmesg`",
+    }
+    return HostError(f"cannot {verb} `{path}`: {error.strerror}", hint=hints.get(error.errno or 0, ""))

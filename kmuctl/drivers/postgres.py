@@ -1,0 +1,86 @@
+"""PostgreSQL as its superuser, by psycopg, at the container's own address: no port is published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kmuctl.model.errors import HostError, StepFailed
+from kmuctl.model.host import DatabaseFact
+from kmuctl.model.stack import PROJECT
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+SUPERUSER = "postgres"
+INVALID_PASSWORD = "28P01"  # noqa: S105 (PostgreSQL's error code)
+
+
+class PostgresCluster:
+    """`address(project, container)` gives the server's address, None when it is not running."""
+
+    def __init__(self, address: Callable[[str, str], str | None]) -> None:
+        self._address = address
+
+    def databases(self, password: str) -> dict[str, DatabaseFact]:
+        query = "SELECT datname, rolname, datcollate FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba"
+        with self._superuser(password) as connection:
+            rows = connection.execute(query).fetchall()
+        return {name: DatabaseFact(owner, collation) for name, owner, collation in rows}
+
+    def accepts(self, role: str, password: str) -> bool:
+        from psycopg import OperationalError
+
+        try:
+            with self._connect(role, role, password):
+                return True
+        except OperationalError:
+            return False
+
+    def set_role(self, password: str, role: str, role_password: str) -> None:
+        """Make the role with this password, or give it this password. Only the SCRAM verifier crosses the wire."""
+        from psycopg.sql import SQL, Identifier, Literal
+
+        with self._superuser(password) as connection:
+            exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+            verifier = connection.pgconn.encrypt_password(role_password.encode(), role.encode(), b"scram-sha-256")
+            verb = SQL("ALTER ROLE {} LOGIN PASSWORD {}" if exists else "CREATE ROLE {} LOGIN PASSWORD {}")
+            connection.execute(verb.format(Identifier(role), Literal(verifier.decode())))
+
+    def create_database(self, password: str, name: str, collation: str) -> None:
+        from psycopg.sql import SQL, Identifier, Literal
+
+        locale = SQL(" LC_COLLATE {0} LC_CTYPE {0}").format(Literal(collation)) if collation else SQL("")
+        statement = SQL("CREATE DATABASE {0} OWNER {0} ENCODING 'UTF8' TEMPLATE template0").format(Identifier(name))
+        with self._superuser(password) as connection:
+            connection.execute(statement + locale)
+            connection.execute(SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(Identifier(name)))
+
+    @contextmanager
+    def _superuser(self, password: str) -> Iterator[Connection]:
+        from psycopg import OperationalError
+
+        try:
+            with self._connect(SUPERUSER, "postgres", password) as connection:
+                yield connection
+        except OperationalError as error:
+            if INVALID_PASSWORD in str(error.sqlstate) or "password authentication failed" in str(error):
+                raise StepFailed(
+                    "PostgreSQL refuses the password of `POSTGRES_PASSWORD`",
+                    hint="the data was made with another one: put the old `secrets.env` back from your backup",
+                ) from None
+            raise HostError(
+                f"cannot talk to PostgreSQL: {str(error).splitlines()[0]}", hint="`kmuctl logs postgres`"
+            ) from None
+
+    def _connect(self, user: str, database: str, password: str) -> Connection:
+        import psycopg
+
+        address = self._address(PROJECT, "postgres")
+        if address is None:
+            raise HostError("PostgreSQL is not running", hint="`kmuctl up` starts it")
+        return psycopg.connect(
+            host=address, user=user, dbname=database, password=password, connect_timeout=5, autocommit=True,
+            application_name="kmuctl",
+        )  # fmt: skip

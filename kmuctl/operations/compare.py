@@ -1,0 +1,114 @@
+"""Rendered trees: write one to a folder, compare one with a folder or with that of another revision."""
+
+from __future__ import annotations
+
+import difflib
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from kmuctl.model.errors import ConfigError
+from kmuctl.model.secrets import Placeholders
+from kmuctl.model.site import read_site
+from kmuctl.operations import compose
+from kmuctl.operations.render import render
+from kmuctl.services import NAMES, stack_of
+
+Tree = Mapping[str, str]
+
+
+def tree_of(text: str, *, path: str) -> dict[str, str]:
+    """The rendered tree of a site file, secrets as placeholders."""
+    stack = stack_of(read_site(text, NAMES, path=path))
+    return {name: file.content.decode() for name, file in render(stack, Placeholders()).files.items()}
+
+
+def read_tree(folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        return {}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text(encoding="utf-8", errors="replace") for path in files}
+
+
+def write_tree(folder: Path, tree: Tree) -> int:
+    """Make the folder hold exactly this tree; how many files that changed.
+
+    Raises ConfigError for a folder with other people's files, and for the one that `up` keeps secrets in.
+    """
+    _refuse_foreign(folder)
+    present = read_tree(folder)
+    for name in present.keys() - tree.keys():
+        (folder / name).unlink()
+    changed = [name for name in tree if present.get(name) != tree[name]]
+    for name in changed:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(tree[name], encoding="utf-8")
+    return len(changed) + len(present.keys() - tree.keys())
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if (folder.parent / "secrets.env").exists():
+        raise ConfigError(
+            f"`{folder}` is where `kmuctl up` keeps the files with the real secrets",
+            hint="name another folder: `kmuctl render --output DIR`; `kmuctl up --dry-run` compares with this one",
+        )
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"`{folder}` is a file", hint="name a folder: `--output DIR`")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_ours(folder):
+        raise ConfigError(f"`{folder}` holds other files", hint="name an empty or a new folder: `--output DIR`")
+
+
+def _is_ours(folder: Path) -> bool:
+    project = folder / compose.FILE
+    return project.is_file() and project.read_text(encoding="utf-8", errors="replace").startswith(compose.HEADER)
+
+
+def difference(old: Tree, new: Tree) -> str:
+    """A unified diff of two trees, "" when they are equal."""
+    return "".join(_file_difference(name, old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys()))
+
+
+def _file_difference(name: str, old: str | None, new: str | None) -> str:
+    before = "/dev/null" if old is None else f"a/{name}"
+    after = "/dev/null" if new is None else f"b/{name}"
+    lines = difflib.unified_diff((old or "").splitlines(), (new or "").splitlines(), before, after, lineterm="")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def at_revision(path: Path, revision: str) -> dict[str, str]:
+    """The rendered tree of the site file as it was; empty when the file did not exist then."""
+    folder = path.resolve().parent
+    _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    prefix = _git(folder, "rev-parse", "--show-prefix").strip()
+    if not _git(folder, "ls-tree", "--name-only", "--full-tree", revision, "--", f"{prefix}{path.name}"):
+        return {}
+    text = _git(folder, "show", f"{revision}:{prefix}{path.name}")
+    return tree_of(text, path=f"{revision}:{path.name}")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise ConfigError("git is not installed", hint="`apt install git`") from None
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"no revision `{arguments[-1]}`"
+        hint = "`--against` wants a revision of the repository that the site file is in; in CI fetch it first"
+        raise ConfigError(f"git cannot answer: {reason}", hint=hint)
+    return done.stdout
+
+
+def markdown(old: Tree, new: Tree) -> str:
+    """The difference as a comment for a pull request."""
+    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    if not names:
+        return "**kmuctl**: no rendered file changes.\n"
+    head = f"**kmuctl**: {len(names)} rendered file{'s' if len(names) > 1 else ''} would change.\n"
+    return head + "".join(_section(name, old.get(name), new.get(name)) for name in names)
+
+
+def _section(name: str, old: str | None, new: str | None) -> str:
+    kind = "new" if old is None else "removed" if new is None else "changed"
+    body = _file_difference(name, old, new)
+    fence = "`" * max(3, 1 + max((len(run) for run in body.split() if set(run) == {"`"}), default=0))
+    return f"\n<details><summary><code>{name}</code> ({kind})</summary>\n\n{fence}diff\n{body}{fence}\n\n</details>\n"

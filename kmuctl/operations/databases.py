@@ -1,0 +1,56 @@
+"""Steps for PostgreSQL: a role and a database of the same name for each service that keeps data there."""
+
+from __future__ import annotations
+
+from kmuctl.model.errors import StepFailed
+from kmuctl.model.host import ContainerFact, DatabaseFact, Host, Reader
+from kmuctl.model.secrets import Secrets
+from kmuctl.model.service import Database
+from kmuctl.model.stack import PROJECT
+from kmuctl.model.step import Drift, Step
+
+SERVER = "postgres"
+SUPERUSER_SECRET = "postgres_password"  # noqa: S105 (its name)
+
+
+def database_step(database: Database, secrets: Secrets) -> Step:
+    """The role can log in with its password and owns its database, which has the right collation."""
+    password = secrets[f"{database.name}_db_password"]
+    superuser = secrets[SUPERUSER_SECRET]
+
+    def check(host: Reader) -> Drift | None:
+        if not _serving(host.engine.containers(PROJECT, [SERVER]).get(SERVER)):
+            return Drift("PostgreSQL is not running yet")
+        fact = host.cluster.databases(superuser.reveal()).get(database.name)
+        if fact is None:
+            return Drift("to create")
+        _refuse_foreign(database, fact)
+        accepted = host.cluster.accepts(database.name, password.reveal())
+        return None if accepted else Drift("the role's password differs from the secrets file")
+
+    def apply(host: Host) -> None:
+        host.cluster.set_role(superuser.reveal(), database.name, password.reveal())
+        if database.name not in host.cluster.databases(superuser.reveal()):
+            host.cluster.create_database(superuser.reveal(), database.name, database.collation)
+
+    return Step(
+        name=f"database:{database.name}", check=check, apply=apply, after=(f"container:{SERVER}",), logs=(SERVER,)
+    )
+
+
+def _serving(fact: ContainerFact | None) -> bool:
+    return fact is not None and fact.state == "running" and fact.health == "healthy"
+
+
+def _refuse_foreign(database: Database, fact: DatabaseFact) -> None:
+    """A collation cannot be changed in place, and a foreign owner is nothing to overwrite quietly."""
+    if database.collation and fact.collation != database.collation:
+        raise StepFailed(
+            f"database `{database.name}` has collation `{fact.collation}`, it needs `{database.collation}`",
+            hint="dump it, drop it, run `kmuctl up`, and restore the dump into the new one",
+        )
+    if fact.owner != database.name:
+        raise StepFailed(
+            f"database `{database.name}` belongs to `{fact.owner}`",
+            hint=f"if it is the right one: `ALTER DATABASE {database.name} OWNER TO {database.name}`",
+        )

@@ -1,0 +1,90 @@
+"""Steps for what lies on the host: state folders, rendered files, and rendered files that nobody needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+from itertools import groupby
+
+from kmuctl.model.host import Fact, Host, Reader
+from kmuctl.model.service import Service
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Drift, Step
+from kmuctl.operations.render import File
+
+MAX_NAMED = 3
+
+
+def data_step(stack: Stack, service: Service) -> Step:
+    """The state folders of one service, with the right owner before its first start."""
+    folders = {f"{stack.site.host.folder}/data/{service.name}/{data.name}": data for data in service.data}
+
+    def wrong(host: Reader) -> list[str]:
+        facts = host.facts(folders)
+        return [path for path, data in folders.items() if path not in facts or facts[path].uid != data.uid]
+
+    def check(host: Reader) -> Drift | None:
+        found = wrong(host)
+        return Drift(f"to make or to own: {_named(path.rsplit('/', 1)[1] for path in found)}") if found else None
+
+    def apply(host: Host) -> None:
+        for path in wrong(host):
+            host.make_folder(path, mode=folders[path].mode, uid=folders[path].uid)
+
+    return Step(name=f"data:{service.name}", check=check, apply=apply, after=("secrets",))
+
+
+def file_steps(folder: str, files: Mapping[str, File]) -> Iterator[Step]:
+    """The rendered files, a step for each service."""
+    by_service = sorted(files.items(), key=lambda item: item[1].service)
+    for service, group in groupby(by_service, key=lambda item: item[1].service):
+        yield _files_step(f"files:{service}", {f"{folder}/{path}": file for path, file in group}, folder)
+
+
+def _files_step(name: str, files: Mapping[str, File], folder: str) -> Step:
+    def wrong(host: Reader) -> list[str]:
+        facts = host.facts(files)
+        return [path for path, file in files.items() if not _matches(facts.get(path), file)]
+
+    def check(host: Reader) -> Drift | None:
+        found = wrong(host)
+        return Drift(f"to write: {_named(path.removeprefix(folder + '/') for path in found)}") if found else None
+
+    def apply(host: Host) -> None:
+        for path in wrong(host):
+            host.write(path, files[path].content, mode=files[path].mode, uid=files[path].uid)
+
+    return Step(name=name, check=check, apply=apply, after=("secrets",))
+
+
+def _matches(fact: Fact | None, file: File) -> bool:
+    wanted = (sha256(file.content).hexdigest(), file.mode, file.uid)
+    return fact is not None and (fact.digest, fact.mode, fact.uid) == wanted
+
+
+def stale_step(folder: str, files: Mapping[str, File]) -> Step:
+    """No rendered file of an app that was switched off stays behind."""
+
+    def stale(host: Reader) -> list[str]:
+        return [path for path in host.tree(folder) if path not in files]
+
+    def check(host: Reader) -> Drift | None:
+        found = stale(host)
+        return Drift(f"to remove: {_named(found)}") if found else None
+
+    def apply(host: Host) -> None:
+        for path in stale(host):
+            host.remove(f"{folder}/{path}")
+
+    return Step(name="files:stale", check=check, apply=apply, after=("secrets",))
+
+
+def copy_step(name: str, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> Step:
+    """One file with this content."""
+    return _files_step(name, {path: File(content, "", mode, uid)}, path.rsplit("/", 1)[0])
+
+
+def _named(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - MAX_NAMED} more" if len(listed) > MAX_NAMED else ""
+    return ", ".join(listed[:MAX_NAMED]) + more

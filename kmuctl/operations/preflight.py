@@ -1,0 +1,134 @@
+"""Is this machine fit for the stack? Asked before anything is changed; all problems at once."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterator
+
+from kmuctl.model.errors import HostError
+from kmuctl.model.host import Reader
+from kmuctl.model.stack import Stack
+
+MIN_ENGINE, MIN_COMPOSE = (20, 10), (2, 20)
+FIRST_DISK, LATER_DISK = 10 * 1024, 1024
+"""MiB to have free before images are there, and afterwards."""
+INSTALL = "install it as Docker's own guide says: https://docs.docker.com/engine/install/"
+
+
+def preflight(stack: Stack, host: Reader) -> list[str]:
+    """Warnings. Raises HostError with everything that stands in the way."""
+    _require_root(host)
+    _require_docker(host)
+    found = [*_taken_ports(stack, host), *_colliding_subnets(stack, host), *_too_little(stack, host)]
+    if found:
+        text = "\n".join(["this machine is not ready:", *(f"  {line}" for line, _ in found)])
+        raise HostError(text, hint="; ".join(dict.fromkeys(hint for _, hint in found)))
+    return [*_tight_memory(stack, host)]
+
+
+def _require_root(host: Reader) -> None:
+    if host.query(("id", "-u")).stdout.strip() != "0":
+        raise HostError(
+            "kmuctl needs root here: it gives state folders to the containers' users", hint="run it with sudo"
+        )
+
+
+def _require_docker(host: Reader) -> None:
+    client = host.query(("docker", "--version"))
+    if client.code == 127:
+        raise HostError("Docker is not installed", hint=INSTALL)
+    engine = host.engine.version()
+    if _version(engine) < MIN_ENGINE:
+        raise HostError(f"Docker Engine {engine} is too old: at least 20.10 is needed", hint=INSTALL)
+    compose = host.query(("docker", "compose", "version", "--short"))
+    if compose.code:
+        raise HostError(
+            "Docker has no Compose plugin (v2)", hint="Debian 13: `apt install docker-compose`; else " + INSTALL
+        )
+    if _version(compose.stdout) < MIN_COMPOSE:
+        raise HostError(f"Docker Compose {compose.stdout.strip()} is too old: at least 2.20 is needed", hint=INSTALL)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    numbers = re.search(r"(\d+)\.(\d+)", text)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0,)
+
+
+def _taken_ports(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
+    own = host.engine.ports(stack.project)
+    listeners = _listeners(host)
+    for port in stack.ports():
+        for number in port.numbers():
+            program = listeners.get((number, port.protocol))
+            if program and (number, port.protocol) not in own:
+                yield (
+                    f"port {number}/{port.protocol} ({port.purpose}) is taken by {program}",
+                    "stop what holds the port: `ss -lntup` shows it",
+                )
+
+
+def _listeners(host: Reader) -> dict[tuple[int, str], str]:
+    """Programs by port, on any address: one on loopback alone is in the way as well. `ss` prints: protocol, state, queues, local address, peer, processes."""
+    found: dict[tuple[int, str], str] = {}
+    for line in host.query(("ss", "-H", "-l", "-n", "-t", "-u", "-p")).stdout.splitlines():
+        fields = line.split(maxsplit=6)
+        port = fields[4].rsplit(":", 1)[-1]
+        if port.isdigit():
+            program = re.search(r'\("([^"]+)",pid=(\d+)', line)
+            found[int(port), fields[0]] = f"`{program[1]}` (process {program[2]})" if program else "another program"
+    return found
+
+
+def _colliding_subnets(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
+    """Our range against the machine's routes and other projects' networks; our own networks do not count."""
+    ours = ipaddress.ip_network(stack.site.network.subnet)
+    present = {name: subnets for name, subnets in host.engine.networks().items()}
+    own = {subnet for name, subnets in present.items() if name.startswith(f"{stack.project}_") for subnet in subnets}
+    routes = json.loads(host.query(("ip", "-json", "-4", "route", "show")).stdout or "[]")
+    for route in routes:
+        target = str(route["dst"])
+        if target == "default" or target in own or not ours.overlaps(ipaddress.ip_network(target, strict=False)):
+            continue
+        yield (
+            f"network.subnet {ours} collides with the route to {target} on {route.get('dev', '?')}",
+            "choose another private /20 as `subnet` under [network] in kmu.toml",
+        )
+
+
+def _too_little(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
+    total = _memory(host)
+    if total and total < stack.memory() // 2:
+        yield (
+            f"{total} MiB of memory: these apps may use {stack.memory()} MiB",
+            "take a bigger server, or switch apps off under [apps] in kmu.toml",
+        )
+    needed = LATER_DISK if host.engine.containers(stack.project) else FIRST_DISK
+    free = _free_disk(host, stack.site.host.folder)
+    if free is not None and free < needed:
+        yield (
+            f"{free} MiB free on the disk of `{stack.site.host.folder}`: {needed} MiB are needed",
+            "free some space (`docker image prune`), or take a bigger disk",
+        )
+
+
+def _tight_memory(stack: Stack, host: Reader) -> Iterator[str]:
+    total = _memory(host)
+    if total and total < stack.memory():
+        yield f"{total} MiB of memory, the apps' limits add up to {stack.memory()} MiB: it may become slow"
+
+
+def _memory(host: Reader) -> int:
+    found = re.search(r"MemTotal:\s+(\d+) kB", (host.read("/proc/meminfo") or b"").decode())
+    return int(found[1]) // 1024 if found else 0
+
+
+def _free_disk(host: Reader, folder: str) -> int | None:
+    """MiB free where the folder is, or will be."""
+    parts = folder.split("/")
+    candidates = ["/".join(parts[:count]) or "/" for count in range(len(parts), 0, -1)]
+    existing = host.facts(candidates)
+    place = next(path for path in candidates if path in existing)
+    answer = host.query(("df", "-Pk", place))
+    return int(answer.stdout.splitlines()[1].split()[3]) // 1024 if answer.code == 0 else None

@@ -1,0 +1,73 @@
+"""Make the host match the site: files, images, PostgreSQL, containers in the order of their needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kmuctl.model.service import Service
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Step
+from kmuctl.operations import caddy
+from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
+from kmuctl.operations.databases import database_step
+from kmuctl.operations.files import copy_step, data_step, file_steps, stale_step
+from kmuctl.operations.render import Rendered, render
+from kmuctl.operations.vault import Vault, secrets_step
+
+PANEL_IMAGE = "kmuctl-panel:"
+
+
+def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
+    """All steps. The body sees only the stack and the secrets; the host is looked at inside the checks."""
+    rendered = render(stack, vault.values)
+    prepared = [*_prepare(stack, vault, rendered, site_file)]
+    yield from prepared
+    images = {step.name: step for step in _images(stack)}
+    yield from images.values()
+    yield from (database_and_containers := [*_run(stack, vault, rendered, tuple(step.name for step in prepared))])
+    names = tuple(step.name for step in database_and_containers)
+    yield caddy.config_step(rendered.files["caddy/Caddyfile"].content, after=("container:caddy",))
+    yield orphans_step(stack, after=names)
+
+
+def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:
+    folder = stack.site.host.folder
+    yield secrets_step(vault)
+    yield copy_step("site", f"{folder}/kmu.toml", site_file)
+    yield from (data_step(stack, service) for service in stack.services if service.data)
+    yield from file_steps(f"{folder}/rendered", rendered.files)
+    yield stale_step(f"{folder}/rendered", rendered.files)
+    yield from network_steps(stack)
+
+
+def _images(stack: Stack) -> Iterator[Step]:
+    for reference in dict.fromkeys(container.image for container in stack.containers()):
+        if reference.startswith(PANEL_IMAGE):
+            from kmuctl.panel import image
+
+            yield built_image_step(reference, image.digest(), image.context())
+        else:
+            yield image_step(reference)
+
+
+def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ...]) -> Iterator[Step]:
+    """Containers after their images, their databases and the containers that they depend on."""
+    for service in stack.in_order():
+        yield from (database_step(database, vault.values) for database in service.databases)
+        for name in _start_order(service, rendered):
+            definition = rendered.containers[name]
+            before = (
+                *prepared,
+                f"image:{definition['image']}",
+                *(f"database:{database.name}" for database in service.databases),
+                *(f"container:{other}" for other in definition.get("depends_on", ())),
+            )
+            yield container_step(stack, service, service.container(name), definition, after=before)
+
+
+def _start_order(service: Service, rendered: Rendered) -> list[str]:
+    from graphlib import TopologicalSorter
+
+    own = [container.name for container in service.containers]
+    graph = {name: [other for other in rendered.containers[name].get("depends_on", ()) if other in own] for name in own}
+    return list(TopologicalSorter(graph).static_order())

@@ -1,0 +1,87 @@
+"""The secrets of one site on its host: what the file holds, and what is missing and may be made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kmuctl.model.errors import ConfigError, problems
+from kmuctl.model.host import Host, Reader
+from kmuctl.model.secrets import Secret, Secrets, append, parse
+from kmuctl.model.service import SecretSpec
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Drift, Step
+
+FILE = "secrets.env"
+HEADER = "# Made by kmuctl, once. Losing these is losing the site: keep a copy off this machine.\n"
+
+
+@dataclass(frozen=True)
+class Vault:
+    path: str
+    text: str
+    values: Secrets
+    fresh: dict[str, Secret]
+    """Made in this run, not yet in the file."""
+
+
+def open_vault(stack: Stack, host: Reader) -> Vault:
+    """All values that the stack needs; nothing is written.
+
+    Raises ConfigError when the file is broken, when a secret is missing that existing data depends on, or one
+    that only the admin knows.
+    """
+    path = f"{stack.site.host.folder}/{FILE}"
+    text = (host.read(path) or b"").decode(errors="replace")
+    known = parse(text, host.read, path=path)
+    lacking = [spec for spec in stack.secrets() if spec.name not in known]
+    _refuse_sealed(stack, lacking, host, path)
+    _refuse_unknown(lacking, path)
+    fresh = {spec.name: Secret(spec.make()) for spec in lacking if spec.make}
+    return Vault(path, text or HEADER, Secrets({**known, **fresh}), fresh)
+
+
+def _refuse_sealed(stack: Stack, lacking: list[SecretSpec], host: Reader, path: str) -> None:
+    owners = {spec.name: service for service in stack.services for spec in service.secrets}
+    for spec in lacking:
+        if not spec.sealed:
+            continue
+        folders = [
+            f"{stack.site.host.folder}/data/{owners[spec.name].name}/{data.name}" for data in owners[spec.name].data
+        ]
+        if found := host.facts(folders):
+            raise ConfigError(
+                f"`{path}` has no {spec.name.upper()}, but its data exists: `{next(iter(found))}`",
+                hint="a new value would lock that data for good: put the old secrets file back from your backup",
+            )
+
+
+def _refuse_unknown(lacking: list[SecretSpec], path: str) -> None:
+    if unknown := [spec.name.upper() for spec in lacking if spec.make is None]:
+        found = [f"{name}: is missing, and only you know it" for name in unknown]
+        hint = f"add a line like `{unknown[0]}='...'`, or `{unknown[0]}_FILE=/path`"
+        raise problems(f"`{path}` is not complete", found, hint=hint)
+
+
+def secrets_step(vault: Vault) -> Step:
+    """The file holds every secret, for root's eyes only."""
+
+    def check(host: Reader) -> Drift | None:
+        fact = host.facts([vault.path]).get(vault.path)
+        if fact is None:
+            return Drift(f"{len(vault.fresh)} secrets to make")
+        if missing := parse_missing(vault, host):
+            return Drift(f"new: {', '.join(missing)}")
+        return Drift(f"mode is {fact.mode:o}, not 600") if fact.mode != 0o600 else None
+
+    def apply(host: Host) -> None:
+        text = append(vault.text, {name: vault.fresh[name] for name in parse_missing(vault, host)})
+        host.write(vault.path, text.encode(), mode=0o600)
+
+    return Step(name="secrets", check=check, apply=apply)
+
+
+def parse_missing(vault: Vault, host: Reader) -> list[str]:
+    """Names made in this run that the file on the host does not have yet."""
+    text = (host.read(vault.path) or b"").decode(errors="replace")
+    known = parse(text, host.read, path=vault.path)
+    return [name for name in vault.fresh if name not in known]

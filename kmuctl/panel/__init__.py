@@ -1,0 +1,1 @@
+"""What runs in the panel's image: the admin panel and the sync worker. Imports nothing of the rest of kmuctl."""

@@ -1,0 +1,142 @@
+"""The worker that will keep mailboxes in step with people: `python -m kmuctl.panel.sync`.
+
+It syncs nothing yet. It only watches whether the directory (Authentik) is ready, logs when that changes, and
+answers its health check accordingly.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+
+ADDRESS = "KMU_AUTHENTIK_URL"  # name of an environment variable
+READY = "/-/health/ready/"
+INTERVAL, PATIENCE, FRESH = 30.0, 5.0, 90.0  # seconds
+PORT = 8001
+log = logging.getLogger("kmuctl.sync")
+
+
+@dataclass(slots=True)
+class Watch:
+    """What the polls have shown so far. One thread notes, others only read."""
+
+    clock: Callable[[], float] = time.monotonic
+    succeeded: float | None = None
+    """When a poll last succeeded."""
+    problem: str | None = "not polled yet"
+    """Of the last poll; None when it succeeded."""
+
+    def note(self, problem: str | None) -> str | None:
+        """Remember one poll; the line to log if the state has changed, else None."""
+        changed = (problem is None) != (self.problem is None) or (problem and self.succeeded is None)
+        repeated = problem == self.problem
+        self.problem = problem
+        if problem is None:
+            self.succeeded = self.clock()
+        if repeated or not changed:
+            return None
+        return f"the directory is not ready: {problem}" if problem else "the directory is ready"
+
+    def reason(self) -> str | None:
+        """Why the worker is not healthy; None when it is. One missed poll is no reason yet."""
+        if self.succeeded is None:
+            return f"the directory was never ready: {self.problem}"
+        age = self.clock() - self.succeeded
+        if age < FRESH:
+            return None
+        return f"the directory was last ready {age:.0f} s ago: {self.problem or 'no poll since'}"
+
+
+def poll(client: httpx.Client, address: str) -> str | None:
+    """Ask the directory once; None when it is ready."""
+    try:
+        response = client.get(address.rstrip("/") + READY)
+    except httpx.TimeoutException:
+        return f"no answer within {PATIENCE:g} s"
+    except httpx.HTTPError as error:
+        return f"no connection: {error}"
+    return None if response.is_success else f"answers with status {response.status_code}"
+
+
+def keep_polling(watch: Watch, address: str, stop: threading.Event, interval: float = INTERVAL) -> None:
+    with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
+        while not stop.is_set():
+            if line := watch.note(poll(client, address)):
+                log.info(line)
+            stop.wait(interval)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], watch: Watch) -> None:
+        self.watch = watch
+        super().__init__(address, Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    timeout = 5
+
+    def do_GET(self) -> None:
+        if self.path != "/healthz":
+            self._answer(404, {"error": {"status": 404, "message": "Not Found"}})
+        elif reason := self.server.watch.reason():
+            self._answer(503, {"healthy": False, "failing": {"directory": reason}})
+        else:
+            self._answer(200, {"healthy": True, "failing": {}})
+
+    def _answer(self, status: int, content: Mapping[str, object]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def version_string(self) -> str:
+        return "kmuctl"
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """The health check is the only visitor: nothing worth a line."""
+
+
+def run(address: str, stop: threading.Event, server: Server, interval: float = INTERVAL) -> None:
+    """Poll and answer until `stop` is set. The threads are daemons: a poll under way does not delay the end."""
+    polling = (server.watch, address, stop, interval)
+    threading.Thread(target=keep_polling, args=polling, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+    stop.wait()
+    server.shutdown()
+    server.server_close()
+
+
+def main(environment: Mapping[str, str]) -> int:
+    address = environment.get(ADDRESS, "")
+    if not re.fullmatch(r"https?://[^\s/]+\S*", address):
+        sys.stderr.write(f"error: {ADDRESS} must be an http or https address: `{address}`\n")
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    everywhere = "0.0.0.0"  # noqa: S104 - inside the container; nothing is published
+    run(address, stop, Server((everywhere, PORT), Watch()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

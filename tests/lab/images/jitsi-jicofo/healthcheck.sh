@@ -1,0 +1,2 @@
+#!/bin/sh
+exec curl -fsS -m 10 -o /dev/null http://127.0.0.1:8888/about/health
