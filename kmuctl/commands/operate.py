@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 
 import typer
 
@@ -37,24 +38,17 @@ def _consent(console: Console, stack: Stack, host: Host, *, yes: bool) -> None:
     if not console.interactive:
         raise ConfigError("--purge removes all data for good", hint="add --yes if that is what you want")
     console.note("This removes for good, with no way back but a backup:\n" + "\n".join(f"  {path}" for path in paths))
-    if typer.prompt(
-        f"Type the domain ({stack.site.display_domain}) to go on", default="", show_default=False, err=True
-    ) not in (
-        stack.site.domain,
-        stack.site.display_domain,
-    ):
+    question = f"Type the domain ({stack.site.display_domain}) to go on"
+    typed = typer.prompt(question, default="", show_default=False, err=True)
+    if typed not in (stack.site.domain, stack.site.display_domain):
         raise ConfigError("that is not the domain: nothing was removed")
 
 
 def show_status(console: Console, stack: Stack) -> bool:
     lines = status(stack, LocalHost())
     fine = all(line.fine for line in lines)
-    data = [
-        {"container": line.container, "service": line.service, "image": line.image, "state": line.state, "fine": line.fine, "restarts": line.restarts}
-        for line in lines
-    ]  # fmt: skip
     if console.as_json:
-        console.result("", {"ok": fine, "containers": data})
+        console.result("", {"ok": fine, "containers": [asdict(line) for line in lines]})
     else:
         console.table(["container", "state", "image"], [(line.container, line.state, line.image) for line in lines])
         bad = sum(not line.fine for line in lines)

@@ -101,7 +101,8 @@ def _report(console: Console, stack: Stack, host: Host, outcomes: list[Outcome],
     }  # fmt: skip
     if failed:
         _show_failures(console, stack, host, failed)
-        text = f"not done: {counts['failed']} failed, {counts['blocked']} wait for them, {counts['change']} changed; the next `kmuctl up` goes on from here"
+        numbers = f"{counts['failed']} failed, {counts['blocked']} wait for them, {counts['change']} changed"
+        text = f"not done: {numbers}; the next `kmuctl up` goes on from here"
     elif counts["change"]:
         text = "\n".join(
             [

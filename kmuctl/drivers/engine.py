@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Answer, ContainerFact
@@ -136,8 +136,9 @@ class DockerEngine:
             return Answer(1, "", f"{container} is not there")
         if stdin:
             return self._with_stdin(found, command, stdin)
-        code, (out, err) = found.exec_run(list(command), demux=True)
-        return Answer(code, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace"))
+        result = found.exec_run(list(command), demux=True)
+        out, err = ((part or b"").decode(errors="replace") for part in cast("tuple[bytes, bytes]", result.output))
+        return Answer(cast("int", result.exit_code), out, err)
 
     def _with_stdin(self, container: Container, command: Sequence[str], stdin: bytes) -> Answer:
         """The SDK has no end of input for an exec; the command-line client has."""

@@ -109,7 +109,7 @@ def _quote(value: str) -> str:
 
 
 def _bindings(text: str) -> tuple[dict[str, str], list[str]]:
-    from dotenv.parser import parse_stream  # noqa: PLC0415 (only where secrets are read)
+    from dotenv.parser import parse_stream
 
     values: dict[str, str] = {}
     found: list[str] = []

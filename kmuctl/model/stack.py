@@ -41,6 +41,9 @@ class Stack:
     def __getitem__(self, name: str) -> Service:
         return next(service for service in self.services if service.name == name)
 
+    def get(self, name: str) -> Service | None:
+        return self.get(name, None)
+
     def in_order(self) -> tuple[Service, ...]:
         """Services after those they need; catalog order where the needs leave a choice."""
         graph = {service.name: [name for name in service.needs if name in self] for service in self.services}
@@ -59,7 +62,7 @@ class Stack:
     def hosts(self) -> tuple[str, ...]:
         """Every public name, extra sites included."""
         extra = (self.site.fqdn(host) for host in self.site.sites)
-        return tuple(dict.fromkeys([*(route.fqdn for route in self.routes()), *extra]))
+        return tuple(dict.fromkeys((*(route.fqdn for route in self.routes()), *extra)))
 
     def ports(self) -> tuple[Port, ...]:
         return tuple(port for service in self.services for port in service.ports)
@@ -74,7 +77,7 @@ class Stack:
             for service in self.services
             for record in service.records
         ]
-        return tuple([*v4, *v6, *own])
+        return (*v4, *v6, *own)
 
     def databases(self) -> tuple[Database, ...]:
         return tuple(database for service in self.services for database in service.databases)
@@ -120,7 +123,7 @@ class Stack:
     def secrets(self) -> tuple[SecretSpec, ...]:
         """Every secret that this site needs, the sign-on clients' included."""
         own = [spec for service in self.services for spec in service.secrets if spec.when(self.site)]
-        return tuple([*own, *(SecretSpec(name=name) for name in self._client_secrets())])
+        return (*own, *(SecretSpec(name=name) for name in self._client_secrets()))
 
     def readable(self, service: Service) -> frozenset[str]:
         """The names of the secrets that one service's files may hold."""

@@ -112,7 +112,8 @@ folder  = {json.dumps(answers.folder)}
 {ipv4}          # the public address: in DNS, and told to callers by video and TURN
 
 [tls]
-mode = {json.dumps(answers.tls)}                       # "acme", "internal" (own CA: trial, LAN), "files", "off" (behind a proxy)
+# "acme", "internal" (own CA: trial, LAN), "files" (certificate and key), "off" (behind a proxy of yours)
+mode = {json.dumps(answers.tls)}
 
 [network]
 # subnet = "10.231.112.0/20"        # for the containers; change it when it collides with the office or a VPN

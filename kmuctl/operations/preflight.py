@@ -70,7 +70,10 @@ def _taken_ports(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
 
 
 def _listeners(host: Reader) -> dict[tuple[int, str], str]:
-    """Programs by port, on any address: one on loopback alone is in the way as well. `ss` prints: protocol, state, queues, local address, peer, processes."""
+    """Programs by port, on any address: one on loopback alone is in the way as well.
+
+    `ss` prints protocol, state, two queues, local address, peer, processes.
+    """
     found: dict[tuple[int, str], str] = {}
     for line in host.query(("ss", "-H", "-l", "-n", "-t", "-u", "-p")).stdout.splitlines():
         fields = line.split(maxsplit=6)
@@ -84,7 +87,7 @@ def _listeners(host: Reader) -> dict[tuple[int, str], str]:
 def _colliding_subnets(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
     """Our range against the machine's routes and other projects' networks; our own networks do not count."""
     ours = ipaddress.ip_network(stack.site.network.subnet)
-    present = {name: subnets for name, subnets in host.engine.networks().items()}
+    present = host.engine.networks()
     own = {subnet for name, subnets in present.items() if name.startswith(f"{stack.project}_") for subnet in subnets}
     routes = json.loads(host.query(("ip", "-json", "-4", "route", "show")).stdout or "[]")
     for route in routes:

@@ -94,7 +94,7 @@ def _owner(path: str, stack: Stack) -> Service | None:
     name = {"compose": stem, "templates": rest[0], "blueprints": "authentik"}.get(folder, folder)
     if folder == "blueprints" and not stem[0].isdigit() and stem not in stack:
         return None
-    return stack[name] if name in stack else None
+    return stack.get(name)
 
 
 def _target(path: str) -> str:
