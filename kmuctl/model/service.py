@@ -125,7 +125,7 @@ class Proxy:
     """Caddy asks Authentik before it passes a request on."""
 
     public: tuple[str, ...] = ()
-    """Paths that need no login, in Caddy's path syntax (`*` at the end only)."""
+    """Paths that need no login, in Caddy's path syntax: `*` stands for anything but `/`, at the end for all."""
     only: tuple[str, ...] = ()
     """Paths that need one, when all others do not."""
     kind: Literal["proxy"] = "proxy"

@@ -42,7 +42,7 @@ class Stack:
         return next(service for service in self.services if service.name == name)
 
     def get(self, name: str) -> Service | None:
-        return self.get(name, None)
+        return next((service for service in self.services if service.name == name), None)
 
     def in_order(self) -> tuple[Service, ...]:
         """Services after those they need; catalog order where the needs leave a choice."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
@@ -69,17 +69,13 @@ def _environment(sources: Mapping[str, str]) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": True}
-    environment.policies["json.dumps_function"] = _dumps
-    environment.filters["php"] = php
+    environment.filters |= {"tojson": tojson, "php": php}
     return environment
 
 
-def _dumps(value: object, **options: Any) -> str:
-    """JSON without the HTML escapes that Jinja's own `tojson` needs for web pages."""
-    import json
-
-    return json.dumps(value, **options)
+def tojson(value: object) -> str:
+    """The value for JSON, YAML and TOML alike; Jinja's own filter would escape text as web pages need it."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def php(text: str) -> str:
