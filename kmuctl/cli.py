@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kmuctl.console import Console
 from kmuctl.model.errors import ConfigError, KmuError
 
 if TYPE_CHECKING:
+    from kmuctl.console import Console
     from kmuctl.model.stack import Stack
 
 OK, FAILED, USAGE, DIFFERENCES, BUSY, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -26,8 +26,9 @@ EXIT_CODES = (
 )
 HOST_SITE = Path("/opt/kmu/kmu.toml")
 
+# Plain help: rich's boxes cost twice as much time as everything else that `--help` does.
 app = typer.Typer(
-    name="kmuctl", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="kmuctl", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="A small company's own collaboration server, from one site file.", epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
@@ -69,12 +70,15 @@ def globals_(
     verbose: VerboseOption = False,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
+    from kmuctl.console import Console
+
+    console = Console(as_json=json, verbose=verbose)
     if version:
         from kmuctl import __version__
 
-        Console(as_json=json).result(__version__, {"version": __version__})
+        console.result(__version__, {"version": __version__})
         raise typer.Exit
-    ctx.obj = Globals(site or default_site(), Console(as_json=json, verbose=verbose))
+    ctx.obj = Globals(site or default_site(), console)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -83,7 +87,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def guarded(ctx: typer.Context, *args: Any, json: bool = False, **options: Any) -> None:
         known: Globals = ctx.obj
-        known = Globals(known.site, Console(as_json=json or known.console.as_json, verbose=known.console.verbose))
+        known.console.as_json |= json
         try:
             function(known, *args, **options)
         except KmuError as error:
@@ -149,7 +153,7 @@ def render(
     ] = "",
     format_: Annotated[str, typer.Option("--format", help="diff or markdown.")] = "diff",
 ) -> None:
-    """Write every configuration file, with placeholders for secrets: no host, no network, no clock."""
+    """Write every configuration file, with placeholders for secrets. Needs no host, no network, no clock."""
     from kmuctl.commands import render as command_
 
     if format_ not in ("diff", "markdown"):

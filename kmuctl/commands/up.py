@@ -75,7 +75,7 @@ def run(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) ->
         outcomes.sort(key=lambda outcome: order[outcome.step.name])
         seconds = monotonic() - started
         note(host, folder, {"command": "up", "event": "ended", "seconds": round(seconds, 1), **_counts(outcomes)})
-    return _report(console, stack, host, outcomes, seconds)
+    return _report(console, stack, host, outcomes, seconds, whole=not only)
 
 
 def _pull(console: Console, host: Host, steps: list[Step]) -> None:
@@ -90,7 +90,7 @@ def _counts(outcomes: list[Outcome]) -> dict[str, int]:
     return {state.value: sum(outcome.state is state for outcome in outcomes) for state in State}
 
 
-def _report(console: Console, stack: Stack, host: Host, outcomes: list[Outcome], seconds: float) -> bool:
+def _report(console: Console, stack: Stack, host: Host, outcomes: list[Outcome], seconds: float, *, whole: bool) -> bool:
     counts = _counts(outcomes)
     failed = [outcome for outcome in outcomes if outcome.state is State.FAILED]
     fine = not failed
@@ -104,12 +104,8 @@ def _report(console: Console, stack: Stack, host: Host, outcomes: list[Outcome],
         numbers = f"{counts['failed']} failed, {counts['blocked']} wait for them, {counts['change']} changed"
         text = f"not done: {numbers}; the next `kmuctl up` goes on from here"
     elif counts["change"]:
-        text = "\n".join(
-            [
-                f"done: {counts['change']} changed, {counts['ok']} were already right, {seconds:.0f} s",
-                *_where_to_go(stack),
-            ]
-        )
+        text = f"done: {counts['change']} changed, {counts['ok']} were already right, {seconds:.0f} s"
+        text = "\n".join([text, *_where_to_go(stack)]) if whole else text
     else:
         text = f"nothing changed: all {counts['ok']} steps were already right ({seconds:.1f} s)"
     console.result(text, data)

@@ -62,8 +62,8 @@ def _matches(fact: Fact | None, file: File) -> bool:
     return fact is not None and (fact.digest, fact.mode, fact.uid) == wanted
 
 
-def stale_step(folder: str, files: Mapping[str, File]) -> Step:
-    """No rendered file of an app that was switched off stays behind."""
+def stale_step(folder: str, files: Mapping[str, File], *, after: tuple[str, ...]) -> Step:
+    """No rendered file of an app that was switched off stays behind. After the writing: that has files of its own."""
 
     def stale(host: Reader) -> list[str]:
         return [path for path in host.tree(folder) if path not in files]
@@ -76,7 +76,7 @@ def stale_step(folder: str, files: Mapping[str, File]) -> Step:
         for path in stale(host):
             host.remove(f"{folder}/{path}")
 
-    return Step(name="files:stale", check=check, apply=apply, after=("secrets",))
+    return Step(name="files:stale", check=check, apply=apply, after=after)
 
 
 def copy_step(name: str, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> Step:

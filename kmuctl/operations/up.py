@@ -35,8 +35,8 @@ def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -
     yield secrets_step(vault)
     yield copy_step("site", f"{folder}/kmu.toml", site_file)
     yield from (data_step(stack, service) for service in stack.services if service.data)
-    yield from file_steps(f"{folder}/rendered", rendered.files)
-    yield stale_step(f"{folder}/rendered", rendered.files)
+    yield from (written := [*file_steps(f"{folder}/rendered", rendered.files)])
+    yield stale_step(f"{folder}/rendered", rendered.files, after=tuple(step.name for step in written))
     yield from network_steps(stack)
 
 
