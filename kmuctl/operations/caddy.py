@@ -8,6 +8,8 @@ from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.stack import PROJECT
 from kmuctl.model.step import Drift, Step
+from kmuctl.operations.compose import Definition
+from kmuctl.operations.containers import outdated
 
 CADDY = "caddy"
 ADAPT = ("caddy", "adapt", "--adapter", "caddyfile", "--config", "-")
@@ -15,12 +17,12 @@ RUNNING = ("curl", "-fsS", "--unix-socket", "/run/caddy-admin.sock", "http://loc
 RELOAD = ("caddy", "reload", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile", "--force")
 
 
-def config_step(caddyfile: bytes, *, after: tuple[str, ...]) -> Step:
+def config_step(caddyfile: bytes, definition: Definition, *, after: tuple[str, ...]) -> Step:
     """The running Caddy serves the rendered Caddyfile."""
 
     def check(host: Reader) -> Drift | None:
         fact = host.engine.containers(PROJECT, [CADDY]).get(CADDY)
-        if fact is None or fact.state != "running":
+        if fact is None or fact.state != "running" or outdated(fact, definition, host.engine):
             return None  # it reads the file when it starts
         wanted = host.engine.ask(PROJECT, CADDY, ADAPT, caddyfile)
         if wanted.code:

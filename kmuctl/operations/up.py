@@ -26,7 +26,8 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     yield from images.values()
     yield from (database_and_containers := [*_run(stack, vault, rendered, tuple(step.name for step in prepared))])
     names = tuple(step.name for step in database_and_containers)
-    yield caddy.config_step(rendered.files["caddy/Caddyfile"].content, after=("container:caddy",))
+    caddyfile, definition = rendered.files["caddy/Caddyfile"].content, rendered.containers["caddy"]
+    yield caddy.config_step(caddyfile, definition, after=("container:caddy",))
     yield orphans_step(stack, after=names)
 
 

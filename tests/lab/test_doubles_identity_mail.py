@@ -12,12 +12,18 @@ import pytest
 IMAGES = Path(__file__).parent / "images"
 for folder in ("authentik", "authentik-ldap", "stalwart"):
     sys.path.append(str(IMAGES / folder))
-for needed in ("yaml", "jsonschema", "jwt", "starlette", "psycopg", "httpx"):
+for needed in ("yaml", "jsonschema", "jwt", "starlette", "psycopg", "httpx", "argon2", "ldap3"):
     pytest.importorskip(needed)
 
-from authentik_double import app, defaults, discovery, importer, settings  # noqa: E402
-from authentik_double.store import MemoryStore  # noqa: E402
-from authentik_double.tags import BlueprintInvalid  # noqa: E402
+from authentik_double import app, defaults, discovery, importer, settings  # type: ignore[import-not-found]  # noqa: E402
+from authentik_double.store import MemoryStore  # type: ignore[import-not-found]  # noqa: E402
+from authentik_double.tags import BlueprintInvalid  # type: ignore[import-not-found]  # noqa: E402
+from ldap_double.directory import Bound, Directory, Refused  # type: ignore[import-not-found]  # noqa: E402
+from stalwart_double import defaults as first_rows  # type: ignore[import-not-found]  # noqa: E402
+from stalwart_double.__main__ import ConfigError, read_config  # type: ignore[import-not-found]  # noqa: E402
+from stalwart_double.mail import recipient_answer  # type: ignore[import-not-found]  # noqa: E402
+from stalwart_double.server import Service, application  # type: ignore[import-not-found]  # noqa: E402
+from stalwart_double.store import MemoryStore as Registry  # type: ignore[import-not-found]  # noqa: E402
 
 with warnings.catch_warnings():  # it would prefer httpx2
     warnings.simplefilter("ignore")
@@ -231,8 +237,9 @@ def test_bad_blueprints_are_refused_and_leave_nothing(store: MemoryStore, text: 
 
 def test_conditional_tags(store: MemoryStore) -> None:
     text = HEAD.replace("entries", "context: {big: true}\nentries") + GROUP % (
-        "{attributes: {size: !If [!Context big, large, small], seq: !Enumerate [[a, b], SEQ, !Format ['%s%s', !Index 0, "
-        "!Value 0]], either: !Condition [OR, !Find [authentik_core.group, [name, no]], !Context big]}}"
+        "{attributes: {size: !If [!Context big, large, small], seq: !Enumerate [[a, b], SEQ, "
+        "!Format ['%s%s', !Index 0, !Value 0]], "
+        "either: !Condition [OR, !Find [authentik_core.group, [name, no]], !Context big]}}"
     )
     apply(store, text)
     with store.transaction() as rows:
@@ -243,7 +250,9 @@ def test_conditional_tags(store: MemoryStore) -> None:
 def test_absent_and_must_created(store: MemoryStore) -> None:
     apply(store, LOGS)
     with pytest.raises(BlueprintInvalid, match="must_created"):
-        apply(store, HEAD + "  - {model: authentik_core.group, state: must_created, identifiers: {name: log-readers}}\n")
+        apply(
+            store, HEAD + "  - {model: authentik_core.group, state: must_created, identifiers: {name: log-readers}}\n"
+        )
     apply(store, HEAD + "  - {model: authentik_core.group, state: absent, identifiers: {name: log-readers}}\n")
     with store.transaction() as rows:
         assert rows.all("authentik_policies.policybinding") == []
@@ -255,12 +264,15 @@ def test_discovery_keeps_the_status_and_honours_the_label(store: MemoryStore, tm
     (custom / "good.yaml").write_text(LOGS)
     (custom / "bad.yaml").write_text(HEAD.replace("test", "bad") + GROUP % "{nonsense: 1}")
     (custom / "manual.yaml").write_text(
-        HEAD.replace("{name: test}", '{name: manual, labels: {blueprints.goauthentik.io/instantiate: "false"}}') + GROUP % "{}"
+        HEAD.replace("{name: test}", '{name: manual, labels: {blueprints.goauthentik.io/instantiate: "false"}}')
+        + GROUP % "{}"
     )
     (custom / "ignored.yml").write_text("nonsense")
     discovery.discover(store, tmp_path)
     with store.transaction() as rows:
-        found = {row["path"]: row["status"] for row in rows.all(discovery.INSTANCE) if row["path"].startswith("custom/")}
+        found = {
+            row["path"]: row["status"] for row in rows.all(discovery.INSTANCE) if row["path"].startswith("custom/")
+        }
     assert found == {"custom/good.yaml": "successful", "custom/bad.yaml": "error", "custom/manual.yaml": "unknown"}
 
 
@@ -270,7 +282,9 @@ def forwarded(host: str) -> dict[str, str]:
 
 def log_in(client: TestClient, username: str, password: str) -> str:
     form = {"uid_field": username, "password": password}
-    answer = client.post("/if/flow/default-authentication-flow/?next=/", data=form, headers=forwarded("auth.acme.example"))
+    answer = client.post(
+        "/if/flow/default-authentication-flow/?next=/", data=form, headers=forwarded("auth.acme.example")
+    )
     found = re.search(r"authentik_session=([^;]+)", answer.headers.get("set-cookie", ""))
     return found[1] if found else ""
 
@@ -281,7 +295,9 @@ def test_forward_auth_from_404_over_302_to_200(store: MemoryStore, client: TestC
     apply(store, LOGS)
     assert client.get(path, headers=forwarded("cloud.acme.example")).status_code == 404
     sent = client.get(path, headers=forwarded("logs.acme.example"))
-    assert sent.status_code == 302 and sent.headers["location"].startswith("https://auth.acme.example/application/o/authorize/?")
+    assert sent.status_code == 302 and sent.headers["location"].startswith(
+        "https://auth.acme.example/application/o/authorize/?"
+    )
     cookie = {"Cookie": f"authentik_session={log_in(client, 'anna', 'geheim-1')}"}
     to_authorize = sent.headers["location"].removeprefix("https://auth.acme.example")
     back = client.get(to_authorize, headers={**forwarded("auth.acme.example"), **cookie})
@@ -351,9 +367,15 @@ def test_api_creates_disables_and_finds_people(store: MemoryStore, client: TestC
     made = client.post("/api/v3/core/users/", headers=BEARER, json={"username": "bert", "name": "Bert"})
     key = made.json()["pk"]
     assert made.status_code == 201
-    assert client.post(f"/api/v3/core/users/{key}/set_password/", headers=BEARER, json={"password": "y"}).status_code == 204
+    assert (
+        client.post(f"/api/v3/core/users/{key}/set_password/", headers=BEARER, json={"password": "y"}).status_code
+        == 204
+    )
     assert log_in(client, "bert", "y")
-    assert client.patch(f"/api/v3/core/users/{key}/", headers=BEARER, json={"is_active": False}).json()["is_active"] is False
+    assert (
+        client.patch(f"/api/v3/core/users/{key}/", headers=BEARER, json={"is_active": False}).json()["is_active"]
+        is False
+    )
     assert not log_in(client, "bert", "y")
     found = client.get("/api/v3/core/users/?groups_by_name=log-readers", headers=BEARER).json()
     assert [user["username"] for user in found["results"]] == ["anna"]
@@ -372,22 +394,58 @@ def test_the_outpost_sees_itself_and_becomes_healthy(store: MemoryStore, client:
 
 
 @pytest.fixture
-def mail() -> Iterator[TestClient]:
-    pytest.importorskip("argon2")
-    from stalwart_double import defaults as first_rows
-    from stalwart_double.server import Service, application
-    from stalwart_double.store import MemoryStore as Registry
+def directory(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Directory:
+    """The LDAP outpost, wired to the server double without a network."""
+    apply(store, LOGS, LDAP)
+    program = app.server(store, settings.load(ENVIRONMENT))
 
-    service = Service(Registry(), recovery_admin="admin:recovery")
-    with service.store.transaction() as tables:
-        first_rows.insert(service.registry(tables))
-    service.reload()
+    def client(self: Directory, **headers: str) -> TestClient:
+        return TestClient(program, "http://authentik-server:9000/api/v3", headers=headers)
+
+    monkeypatch.setattr(Directory, "client", client)
+    made = Directory("http://authentik-server:9000", "ldap-token", insecure=False)
+    made.poll()
+    return made
+
+
+def test_ldap_binds_through_the_flow(directory: Directory) -> None:
+    base = "DC=acme,DC=example"
+    assert directory.bind(f"cn=ldapservice,ou=users,{base}", "bind-secret") == Bound("ldapservice", everything=True)
+    assert directory.bind(f"cn=anna,ou=users,{base}", "geheim-1") == Bound("anna", everything=False)
+    for name, password in (
+        (f"cn=anna,ou=users,{base}", "wrong"),
+        ("cn=anna,dc=else", "geheim-1"),
+        (f"uid=anna,{base}", "x"),
+    ):
+        with pytest.raises(Refused):
+            directory.bind(name, password)
+
+
+def test_ldap_shows_people_with_their_groups(directory: Directory) -> None:
+    found = dict(directory.entries())["cn=anna,ou=users,DC=acme,DC=example"]
+    assert found["memberOf"] == ["cn=log-readers,ou=groups,DC=acme,DC=example"]
+    assert "userPassword" not in found and found["uid"] != ["anna"]
+
+
+@pytest.fixture
+def service() -> Service:
+    made = Service(Registry(), recovery_admin="admin:recovery")
+    with made.store.transaction() as tables:
+        first_rows.insert(made.registry(tables))
+    made.reload()
+    return made
+
+
+@pytest.fixture
+def mail(service: Service) -> Iterator[TestClient]:
     with TestClient(application(service), follow_redirects=False) as made:
         made.auth = ("admin", "recovery")
         yield made
 
 
-def call(client: TestClient, method: str, arguments: dict[str, Any], ids: dict[str, str] | None = None) -> dict[str, Any]:
+def call(
+    client: TestClient, method: str, arguments: dict[str, Any], ids: dict[str, str] | None = None
+) -> dict[str, Any]:
     using = ["urn:ietf:params:jmap:core", "urn:stalwart:jmap"]
     body = {"using": using, "createdIds": ids or {}, "methodCalls": [[method, arguments, "0"]]}
     answer: dict[str, Any] = client.post("/jmap", json=body).json()["methodResponses"][0][1]
@@ -437,7 +495,11 @@ def test_stalwart_starts_with_the_documented_listeners(mail: TestClient) -> None
         ("x:NetworkListener", {"name": "n", "bind": {"[::]:25": True}, "tlsTimeout": "30s"}, "invalidPatch"),
         ("x:Http", {}, "singleton"),
         ("x:Certificate", {"certificate": {"@type": "File", "filePath": "/no"}}, "validationFailed"),
-        ("x:MailingList", {"name": "l", "domainId": "nowhere", "recipients": {"no address": True}}, "invalidForeignKey"),
+        (
+            "x:MailingList",
+            {"name": "l", "domainId": "nowhere", "recipients": {"no address": True}},
+            "invalidForeignKey",
+        ),
     ],
 )
 def test_stalwart_refuses_bad_objects(mail: TestClient, name: str, body: dict[str, Any], kind: str) -> None:
@@ -499,9 +561,23 @@ def test_stalwart_reload_reports_missing_secrets(mail: TestClient) -> None:
 
 @pytest.mark.parametrize("broken", ['{"@type":"PostgreSql","hots":"x"}', '{"@type":"Sqlite","path":"/x"}', "[]", "{"])
 def test_stalwart_config_is_checked(tmp_path: Path, broken: str) -> None:
-    pytest.importorskip("ldap3")
-    from stalwart_double.__main__ import ConfigError, read_config
-
     (tmp_path / "config.json").write_text(broken)
     with pytest.raises(ConfigError):
         read_config(tmp_path / "config.json")
+
+
+# ldap3 leaves its socket open when the connection is refused
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_recipients_are_deferred_while_ldap_is_away(service: Service, mail: TestClient) -> None:
+    made = domain(mail)
+    assert recipient_answer(service, "anna@acme.example", authenticated=False).startswith("550")
+    body = {"@type": "Ldap", "description": "d", "url": "ldap://127.0.0.1:1", "baseDn": "dc=acme,dc=example"}
+    answer = call(mail, "x:Directory/set", {"create": {"l": body}})
+    use = {"directoryId": answer["created"]["l"]["id"]}
+    assert "singleton" in call(mail, "x:Authentication/set", {"update": {"singleton": use}})["updated"]
+    reload = {"create": {"r": {"@type": "ReloadSettings"}}}
+    assert "r" in call(mail, "x:Action/set", reload)["created"]
+    assert recipient_answer(service, "anna@acme.example", authenticated=False).startswith("451")
+    postmaster = {"name": "postmaster", "domainId": made, "recipients": {"a@acme.example": True}}
+    assert "m" in call(mail, "x:MailingList/set", {"create": {"m": postmaster}})["created"]
+    assert recipient_answer(service, "postmaster@acme.example", authenticated=False).startswith("250")

@@ -38,7 +38,7 @@ def render(settings: Settings) -> str:
 
 
 def global_part(settings: Settings) -> list[str]:
-    modules = [*GLOBAL_MODULES, "bosh", "http_health", *settings.words("GLOBAL_MODULES")]
+    modules = [*GLOBAL_MODULES, "bosh", *settings.words("GLOBAL_MODULES")]
     if settings.true("ENABLE_XMPP_WEBSOCKET", True):
         modules += ["websocket", "smacks"]
     if settings.text("TURN_HOST") or settings.text("TURNS_HOST"):
@@ -86,7 +86,8 @@ def external_services(settings: Settings) -> list[str]:
     ttl = settings.text("TURN_TTL", "86400")
     entries = [
         entry("turn", host, settings.text("TURN_PORT", "443"), transport, f"{login}, ttl = {ttl}")
-        for host in settings.words("TURN_HOST") for transport in settings.words("TURN_TRANSPORT", "tcp")
+        for host in settings.words("TURN_HOST")
+        for transport in settings.words("TURN_TRANSPORT", "tcp")
     ]
     for host in settings.words("TURNS_HOST"):
         entries.append(entry("turns", host, settings.text("TURNS_PORT", "443"), "tcp", f"{login}, ttl = {ttl}"))
@@ -94,7 +95,9 @@ def external_services(settings: Settings) -> list[str]:
         entries.append(entry("stun", host, settings.text("STUN_PORT", "443"), "udp"))
     return [
         f'external_service_secret = "{settings.text("TURN_CREDENTIALS")}"',
-        "external_services = {", *entries, "}",
+        "external_services = {",
+        *entries,
+        "}",
     ]
 
 
@@ -107,6 +110,7 @@ def hosts(settings: Settings) -> list[str]:
         f'VirtualHost "{settings.domain("XMPP_DOMAIN")}"',
         # Upstream says "token" for jwt. That plugin is missing: a host whose only accounts nobody has refuses all.
         f'  authentication = "{"internal_hashed" if settings.true("ENABLE_AUTH") else "anonymous"}"',
+        '  modules_enabled = { "http_health" }',
     ]
     if settings.true("ENABLE_AUTH") and settings.true("ENABLE_GUESTS"):
         lines += [f'VirtualHost "{settings.domain("XMPP_GUEST_DOMAIN")}"', '  authentication = "anonymous"']

@@ -3,6 +3,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 
 def drop_root() -> None:
@@ -16,9 +17,11 @@ def drop_root() -> None:
 def config_path() -> str:
     folder = os.environ.get("SYNAPSE_CONFIG_DIR", "/data")
     path = os.environ.get("SYNAPSE_CONFIG_PATH", f"{folder}/homeserver.yaml")
-    if not os.path.exists(path):
-        sys.exit(f"Config file '{path}' does not exist. You should either create a new config file, or "
-                 "specify the path to an existing one with the SYNAPSE_CONFIG_PATH variable.")
+    if not Path(path).exists():
+        sys.exit(
+            f"Config file '{path}' does not exist. You should either create a new config file, or "
+            "specify the path to an existing one with the SYNAPSE_CONFIG_PATH variable."
+        )
     return path
 
 

@@ -100,7 +100,7 @@ def apply_blueprints(settings: Settings, arguments: list[str]) -> int:
             _apply_one(store, path, dry="--dry-run" in arguments)
         except DryRun:
             continue
-        except (BlueprintInvalid, OSError, UnicodeDecodeError) as error:
+        except (BlueprintInvalid, OSError, UnicodeDecodeError, psycopg.Error) as error:
             print(f"Blueprint invalid\n{path}: {error}", file=sys.stderr)
             return 1
     return 0

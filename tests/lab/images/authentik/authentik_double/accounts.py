@@ -71,7 +71,9 @@ def has_permission(rows: Rows, user: Row, permission: str, target: Row | None = 
     grants = (target or {}).get("_permissions") or []
     if any(grant["permission"] == permission and grant.get("role") in roles for grant in grants):
         return True
-    return any(permission in (row.get("permissions") or []) for row in rows.all("authentik_rbac.role") if row["pk"] in roles)
+    return any(
+        permission in (row.get("permissions") or []) for row in rows.all("authentik_rbac.role") if row["pk"] in roles
+    )
 
 
 def may_open(rows: Rows, user: Row, application: Row) -> bool:

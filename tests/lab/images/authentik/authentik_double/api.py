@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from . import VERSION, UnknownToDouble, accounts, importer
@@ -14,7 +13,16 @@ from .store import Row
 from .tags import public
 
 Handler = Callable[[Call], Response]
-IGNORED = {"page", "page_size", "ordering", "search", "include_groups", "include_users", "include_roles", "include_children"}
+IGNORED = {
+    "page",
+    "page_size",
+    "ordering",
+    "search",
+    "include_groups",
+    "include_users",
+    "include_roles",
+    "include_children",
+}
 OUTPOST_MAY = {
     "authentik_core.view_user",
     "authentik_core.view_group",
@@ -84,7 +92,7 @@ def read_json(call: Call, known: set[str] | None = None) -> Row:
         data = json.loads(call.body or b"{}")
     except ValueError as error:
         raise HttpError(400, f"JSON parse error - {error}") from error
-    if not isinstance(data, dict) or known is not None and data.keys() - known:
+    if not isinstance(data, dict) or (known is not None and data.keys() - known):
         raise HttpError(400, f"DOUBLE: unknown fields in {sorted(data)}")
     return data
 
@@ -102,7 +110,9 @@ def _group_names(call: Call, user: Row) -> list[str]:
 
 
 def show_user(call: Call, row: Row) -> Row:
-    groups = [show_group(call, group) for group in call.rows.all("authentik_core.group") if group["pk"] in row["groups"]]
+    groups = [
+        show_group(call, group) for group in call.rows.all("authentik_core.group") if group["pk"] in row["groups"]
+    ]
     with_groups = call.query.get("include_groups", "true") != "false"
     shown = {name: value for name, value in public(row).items() if name != "permissions"}
     return {
@@ -131,7 +141,9 @@ def show_plain(call: Call, row: Row) -> Row:
 
 
 def show_outpost(call: Call, row: Row) -> Row:
-    providers = [public(provider) for provider in call.rows.all("authentik_providers_") if provider["pk"] in row["providers"]]
+    providers = [
+        public(provider) for provider in call.rows.all("authentik_providers_") if provider["pk"] in row["providers"]
+    ]
     extra = {"managed": None, "service_connection": None, "service_connection_obj": None, "refresh_interval_s": 300}
     return {**extra, **public(row), "providers_obj": providers, "token_identifier": f"ak-outpost-{row['pk']}-api"}
 
@@ -232,7 +244,11 @@ def blueprints_apply(call: Call) -> Response:
 
 def own_outpost(call: Call, user: Row) -> Row | None:
     return next(
-        (row for row in call.rows.all("authentik_outposts.outpost") if user["username"].endswith(row["pk"].replace("-", ""))),
+        (
+            row
+            for row in call.rows.all("authentik_outposts.outpost")
+            if user["username"].endswith(row["pk"].replace("-", ""))
+        ),
         None,
     )
 
@@ -351,14 +367,24 @@ ROUTES: list[tuple[str, str, str | None, Handler]] = [
     ("GET", "/core/groups/", "authentik_core.view_group", groups_list),
     ("POST", "/core/groups/", "authentik_core.add_group", groups_create),
     ("GET", "/core/groups/{key}/", "authentik_core.view_group", shows("authentik_core.group", show_group)),
-    ("POST", "/core/groups/{key}/add_user/", "authentik_core.add_user_to_group", lambda call: groups_member(call, True)),
+    (
+        "POST",
+        "/core/groups/{key}/add_user/",
+        "authentik_core.add_user_to_group",
+        lambda call: groups_member(call, True),
+    ),
     (
         "POST",
         "/core/groups/{key}/remove_user/",
         "authentik_core.remove_user_from_group",
         lambda call: groups_member(call, False),
     ),
-    ("GET", "/core/applications/", "authentik_core.view_application", lists("authentik_core.application", "slug", "name")),
+    (
+        "GET",
+        "/core/applications/",
+        "authentik_core.view_application",
+        lists("authentik_core.application", "slug", "name"),
+    ),
     (
         "GET",
         "/core/applications/{key}/",
@@ -408,5 +434,3 @@ def guarded(permission: str | None, handler: Handler) -> Handler:
 
 def routes() -> list[tuple[str, str, Handler]]:
     return [(method, "/api/v3" + path, guarded(permission, handler)) for method, path, permission, handler in ROUTES]
-
-

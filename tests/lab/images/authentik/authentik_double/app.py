@@ -8,8 +8,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from . import UnknownToDouble, api, oidc, outpost, pages
-from .settings import Settings
 from .sessions import Call, HttpError
+from .settings import Settings
 from .store import Store
 from .tags import BlueprintInvalid
 

@@ -106,7 +106,13 @@ def _install_objects(rows: Rows) -> None:
     embedded.update(providers=[], config=dict(OUTPOST_CONFIG))
     outpost_account(rows, embedded)
     for name in BLUEPRINTS:
-        rows.add("authentik_blueprints.blueprintinstance", name=name, path="system/" + name, status="successful", enabled=True)
+        rows.add(
+            "authentik_blueprints.blueprintinstance",
+            name=name,
+            path="system/" + name,
+            status="successful",
+            enabled=True,
+        )
 
 
 def _bind_stages(rows: Rows, slug: str, prefix: str) -> None:
@@ -150,7 +156,9 @@ def outpost_account(rows: Rows, outpost: Row) -> None:
     """Saving an outpost creates its service account and token in the same transaction."""
     username = "ak-outpost-" + str(outpost["pk"]).replace("-", "")
     kind = "internal_service_account"
-    user = new_user(rows, username, f"Outpost {outpost['name']} Service-Account", type=kind, path="goauthentik.io/outposts")
+    user = new_user(
+        rows, username, f"Outpost {outpost['name']} Service-Account", type=kind, path="goauthentik.io/outposts"
+    )
     new_token(rows, f"ak-outpost-{outpost['pk']}-api", user, secrets.token_urlsafe(45))
 
 

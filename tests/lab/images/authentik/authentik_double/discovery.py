@@ -37,18 +37,20 @@ def _visit(store: Store, name: str, content: bytes) -> None:
     digest = hashlib.sha512(content).hexdigest()
     with store.transaction() as rows:
         row = rows.find(INSTANCE, path=name)
-        if row and row.get("_seen") == digest and not row.pop("_apply", False):
+        forced = bool(row and row.pop("_apply", False))
+        if row and row.get("_seen") == digest and not forced:
             return
         row = row or _new_instance(rows, name, content)
         row["_seen"] = digest
-        wanted = str(row["metadata"].get("labels", {}).get(INSTANTIATE, "true")).lower() != "false"
-    if wanted:
+        labels = row["metadata"].get("labels") or {}
+        automatic = str(labels.get(INSTANTIATE, "true")).lower() != "false"
+    if automatic or forced:
         _apply_instance(store, row, content, digest)
 
 
 def _new_instance(rows: Rows, name: str, content: bytes) -> Row:
     try:
-        metadata = parse(content.decode()).get("metadata") or {}
+        metadata = parse(content.decode(errors="replace")).get("metadata") or {}
     except BlueprintInvalid as error:
         log.warning("%s: %s", name, error)
         metadata = {"name": name}
@@ -62,7 +64,7 @@ def _new_instance(rows: Rows, name: str, content: bytes) -> Row:
 def _apply_instance(store: Store, instance: Row, content: bytes, digest: str) -> None:
     try:
         with store.transaction() as rows:
-            apply(rows, content.decode())
+            apply(rows, content.decode(errors="replace"))
         outcome = {"status": "successful", "last_applied_hash": digest}
     except BlueprintInvalid as error:
         log.error("%s: %s", instance["path"], error)

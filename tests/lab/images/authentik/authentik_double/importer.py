@@ -26,7 +26,7 @@ SECRET_FIELDS = {"password": "_password", "password_hash": "_password"}
 
 def parse(text: str) -> dict[str, Any]:
     try:
-        document = yaml.load(text, Loader)  # noqa: S506 - derives from SafeLoader
+        document = yaml.load(text, Loader)  # derives from SafeLoader
     except yaml.YAMLError as error:
         raise BlueprintInvalid(f"bad YAML: {error}") from error
     if not isinstance(document, dict) or document.get("version") != 1 or document.keys() - FILE_KEYS:
@@ -45,11 +45,12 @@ def apply(rows: Rows, text: str) -> None:
     entries = document.get("entries") or []
     sections = entries.values() if isinstance(entries, dict) else [entries]
     for entry in [entry for section in sections for entry in section]:
-        label = f"{entry.get('model')} {entry.get('identifiers')}"
         try:
             _apply_entry(evaluator, entry)
         except BlueprintInvalid as error:
-            raise BlueprintInvalid(f"{label}: {error}") from error
+            raise BlueprintInvalid(f"{entry.get('model')} {entry.get('identifiers')}: {error}") from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BlueprintInvalid(f"malformed entry {entry}: {error!r}") from error
 
 
 def _apply_entry(evaluator: Evaluator, entry: dict[str, Any]) -> None:

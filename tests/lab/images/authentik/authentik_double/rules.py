@@ -62,7 +62,9 @@ def check_unique(rows: Rows, model: str, data: Row, existing: Row | None) -> Non
     fields += [(family, field) for family, field in UNIQUE_FAMILIES.items() if model.startswith(family)]
     for family, field in fields:
         if field in data:
-            other = _other(rows, model if model.endswith(("mapping", ".prompt")) else family, field, data[field], existing)
+            other = _other(
+                rows, model if model.endswith(("mapping", ".prompt")) else family, field, data[field], existing
+            )
             if other:
                 raise BlueprintInvalid(f"{field}: This field must be unique.")
 

@@ -25,7 +25,7 @@ class Rows:
 
     def all(self, prefix: str) -> list[Row]:
         """Rows of one model; a name that ends in "." or "_" means every model below it."""
-        names = [name for name in self.models if name == prefix or prefix[-1] in "._" and name.startswith(prefix)]
+        names = [name for name in self.models if name == prefix or (prefix[-1] in "._" and name.startswith(prefix))]
         return [row for name in names for row in self.models[name].values()]
 
     def find(self, prefix: str, **fields: Any) -> Row | None:

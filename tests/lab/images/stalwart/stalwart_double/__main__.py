@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import socket
 import ssl
 import sys
 import tempfile
@@ -25,10 +26,18 @@ from .store import MemoryStore, PostgresStore, Row
 
 KNOWN = {
     "STALWART_" + name
-    for name in (
-        "RECOVERY_ADMIN RECOVERY_MODE RECOVERY_MODE_PORT RECOVERY_MODE_LOG_LEVEL PUBLIC_URL HTTPS_PORT HOSTNAME ROLE"
-        " PUSH_SHARD HEALTHCHECK_URL"
-    ).split()
+    for name in [
+        "RECOVERY_ADMIN",
+        "RECOVERY_MODE",
+        "RECOVERY_MODE_PORT",
+        "RECOVERY_MODE_LOG_LEVEL",
+        "PUBLIC_URL",
+        "HTTPS_PORT",
+        "HOSTNAME",
+        "ROLE",
+        "PUSH_SHARD",
+        "HEALTHCHECK_URL",
+    ]
 }
 
 
@@ -66,7 +75,9 @@ def self_signed(folder: Path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(365))
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(365)
+    )
     extended = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
     file = folder / "localhost.pem"
     pem = serialization.Encoding.PEM
@@ -104,9 +115,11 @@ def start_listener(service: Service, row: Row, pem: Path) -> None:
 
 def start_http(service: Service, port: int, pem: Path | None = None) -> None:
     config = uvicorn.Config(
-        application(service), host="::", port=port, ssl_certfile=pem, proxy_headers=False, log_level="warning", access_log=False
+        application(service), ssl_certfile=pem, proxy_headers=False, log_level="warning", access_log=False
     )
-    threading.Thread(target=uvicorn.Server(config).run, daemon=True).start()
+    both = {"family": socket.AF_INET6, "dualstack_ipv6": True} if socket.has_dualstack_ipv6() else {}
+    listening = socket.create_server(("", port), **both)
+    threading.Thread(target=uvicorn.Server(config).run, args=([listening],), daemon=True).start()
     print(f"listening: http {port}", flush=True)
 
 

@@ -52,7 +52,11 @@ def ldap_login(row: Row, login: str, password: str) -> bool:
     if not found or not password:
         return False
     try:
-        return bool(ldap3.Connection(row["url"], found[0], password, receive_timeout=10).bind())
+        link = ldap3.Connection(row["url"], found[0], password, receive_timeout=10)
+        try:
+            return bool(link.bind())
+        finally:
+            link.unbind()
     except (LDAPException, OSError) as error:
         raise Unreachable(str(error)) from error
 
@@ -106,7 +110,11 @@ class Talk(socketserver.StreamRequestHandler):
         super().setup()
 
     def handle(self) -> None:
-        host = self.server.service.live.get("x:SystemSettings", {}).get("singleton", {}).get("defaultHostname", "localhost")
+        host = (
+            self.server.service.live.get("x:SystemSettings", {})
+            .get("singleton", {})
+            .get("defaultHostname", "localhost")
+        )
         self.host, self.sender, self.recipients = host, "", list[str]()
         self.say(GREETINGS[self.server.protocol].format(host=host, capabilities=self.capabilities()))
         talk: Callable[[str], bool] = getattr(self, "line_" + self.server.protocol.lower())
@@ -172,16 +180,30 @@ class Talk(socketserver.StreamRequestHandler):
 
     def smtp_auth(self, rest: str) -> bool:
         kind, _, initial = rest.partition(" ")
-        if not self.may_authenticate() or kind.upper() != "PLAIN":
-            self.say("503 5.5.1 AUTH not allowed (DOUBLE: PLAIN on TLS, not on port 25).")
+        if not self.may_authenticate():
+            self.say("503 5.5.1 AUTH not allowed.")
             return True
-        if not initial:
-            self.say("334 ")
-            initial = self.rfile.readline(65536).decode().strip()
-        _, login, password = base64.b64decode(initial).decode().split("\0")
+        if kind.upper() not in ("PLAIN", "LOGIN"):
+            self.say("504 5.5.4 DOUBLE knows AUTH PLAIN and LOGIN only")
+            return True
+        try:
+            login, password = self.credentials(kind.upper(), initial)
+        except ValueError:
+            self.say("501 5.5.2 Invalid AUTH data")
+            return True
         answers = {"yes": "235 2.7.0 Authentication succeeded.", "no": "535 5.7.8 Authentication credentials invalid."}
         self.say(answers.get(self.try_login(login, password), "454 4.7.0 Temporary authentication failure"))
         return True
+
+    def credentials(self, kind: str, initial: str) -> tuple[str, str]:
+        if kind == "LOGIN":
+            return (initial and _decoded(initial)) or self.ask("VXNlcm5hbWU6"), self.ask("UGFzc3dvcmQ6")
+        _, login, password = (_decoded(initial) if initial else self.ask("")).split("\0")
+        return login, password
+
+    def ask(self, prompt: str) -> str:
+        self.say(f"334 {prompt}")
+        return _decoded(self.rfile.readline(65536).decode().strip())
 
     def smtp_mail(self, rest: str) -> bool:
         match = re.match(r"FROM:\s*<([^>]*)>", rest, re.IGNORECASE)
@@ -270,6 +292,10 @@ class Talk(socketserver.StreamRequestHandler):
         return line.upper() != "LOGOUT"
 
 
+def _decoded(value: str) -> str:
+    return base64.b64decode(value).decode()
+
+
 def is_recovery_login(service: Service, login: str) -> bool:
     return login == service.recovery_admin.partition(":")[0]
 
@@ -277,14 +303,11 @@ def is_recovery_login(service: Service, login: str) -> bool:
 class Listener(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
-    address_family = socket.AF_INET6
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
 
-    def __init__(
-        self, service: Service, protocol: str, port: int, tls: ssl.SSLContext | None, implicit: bool, host: str = "::"
-    ) -> None:
+    def __init__(self, service: Service, protocol: str, port: int, tls: ssl.SSLContext | None, implicit: bool) -> None:
         self.service, self.protocol, self.tls, self.implicit = service, protocol, tls, implicit
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), Talk)
+        super().__init__(("", port), Talk)
 
     def server_bind(self) -> None:
         if self.address_family == socket.AF_INET6:

@@ -14,7 +14,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from .schema import MASK, SetError, complete, failed, fields_of, first_variant, kind_of, property_of, resolve_secret, schema
+from .schema import (
+    MASK,
+    SetError,
+    complete,
+    failed,
+    fields_of,
+    first_variant,
+    kind_of,
+    property_of,
+    resolve_secret,
+    schema,
+)
 from .store import Row, Tables
 from .zone import zone_file
 
@@ -76,10 +87,7 @@ class Registry:
 
     def get(self, name: str, keys: list[str] | None, properties: list[str] | None, owner: str | None) -> Row:
         self._make_dkim_keys()
-        if kind_of(name) == "singleton":
-            found = {"singleton": self.singleton(name)}
-        else:
-            found = self.tables.get(name, {})
+        found = {"singleton": self.singleton(name)} if kind_of(name) == "singleton" else self.tables.get(name, {})
         if name in OWNED:
             found = {key: row for key, row in found.items() if row["_account"] == owner}
         wanted = list(found) if keys is None else keys
@@ -144,7 +152,7 @@ class Registry:
 
     def _server_set(self, name: str, row: Row, field: str) -> bool:
         shape = fields_of(name, row.get("@type"), "")["properties"].get(field)
-        return field.startswith("_") or shape is not None and shape["update"] == "serverSet"
+        return field.startswith("_") or (shape is not None and shape["update"] == "serverSet")
 
     def _apply_patch(self, name: str, merged: Row, path: str, value: Any, create: bool) -> None:
         first, *rest = path.split("/")
@@ -323,7 +331,7 @@ def _read_certificate(row: Row) -> dict[str, bool]:
         resolve_secret(row["privateKey"], os.environ)
         parsed = x509.load_pem_x509_certificate(text.encode())
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return {name: True for name in names.get_values_for_type(x509.DNSName)}
+        return dict.fromkeys(names.get_values_for_type(x509.DNSName), True)
     except (OSError, KeyError, ValueError, x509.ExtensionNotFound) as error:
         raise failed("certificate", "Invalid", f"cannot be read: {error}") from error
 

@@ -5,6 +5,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -85,11 +86,9 @@ def complete(name: str, body: dict[str, Any], exists: Exists, where: str = "") -
 
 def _fill(result: dict[str, Any], key: str, shape: dict[str, Any], defaults: Any, where: str, exists: Exists) -> None:
     if key in defaults:
-        try:
+        # Some are written for the web interface only; then the server's own default stays unknown here.
+        with suppress(SetError, ValueError, AttributeError, TypeError):
             result[key] = check(shape, _wire(shape, defaults[key]), where + key, lambda kind, identifier: True)
-        except (SetError, ValueError, AttributeError, TypeError):
-            # Written for the web interface; then the server's own default stays unknown here.
-            pass
     elif shape.get("nullable"):
         result[key] = None
     elif shape["type"] == "object":
@@ -124,7 +123,7 @@ def check(shape: dict[str, Any], value: Any, where: str, exists: Exists) -> Any:
 
 def _need(value: Any, kinds: type | tuple[type, ...], where: str) -> None:
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-    if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds:
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise SetError("invalidPatch", where, f"has the wrong JSON type ({type(value).__name__})")
 
 

@@ -282,7 +282,7 @@ def application(service: Service) -> Starlette:
     def jmap(request: Request, tables: Tables, caller: Caller, body: bytes) -> Response:
         try:
             answer, reloaded = run_request(service, tables, caller, json.loads(body))
-        except (ValueError, KeyError, TypeError, MethodError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, MethodError) as error:
             return problem(400, f"not a JMAP request: {error}")
         return JSONResponse(answer, headers={"x-double-reload": "1"} if reloaded else None)
 

@@ -25,9 +25,7 @@ def _load(saved: dict[tuple[str, str], str]) -> Tables:
 
 
 def _dump(tables: Tables) -> dict[tuple[str, str], str]:
-    return {
-        (name, key): json.dumps(row, sort_keys=True) for name, rows in tables.items() for key, row in rows.items()
-    }
+    return {(name, key): json.dumps(row, sort_keys=True) for name, rows in tables.items() for key, row in rows.items()}
 
 
 class MemoryStore:

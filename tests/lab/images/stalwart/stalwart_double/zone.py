@@ -13,7 +13,9 @@ def zone_file(tables: Tables, key: str, system: Row) -> str:
     report = str(domain.get("reportAddressUri") or "mailto:postmaster")
     report = report if "@" in report else f"{report}@{name}"
     lines = [line for row in _dkim_rows(tables, key) for line in _dkim_record(name, row)]
-    lines += [f"{name}. IN MX {item.get('priority', 10)} {item.get('hostname') or host}." for item in _exchangers(system)]
+    lines += [
+        f"{name}. IN MX {item.get('priority', 10)} {item.get('hostname') or host}." for item in _exchangers(system)
+    ]
     lines += [f'{name}. IN TXT "v=spf1 mx -all"', f'{host}. IN TXT "v=spf1 a -all"']
     lines += [f'_dmarc.{name}. IN TXT "v=DMARC1; p=reject; rua={report}"']
     lines += [f'_smtp._tls.{name}. IN TXT "v=TLSRPTv1; rua={report}"', f"mta-sts.{name}. IN CNAME {host}."]

@@ -1,0 +1,422 @@
+"""A machine in memory: files, a Docker engine and a PostgreSQL cluster that keep the promises of the real ones.
+
+Strict: a command that nobody taught fails the test, and so does a mount whose source does not lie on the host.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import posixpath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from threading import RLock
+from typing import Any, Literal, Self
+
+from ruamel.yaml import YAML
+
+from kmuctl.model.errors import HostError, StepFailed
+from kmuctl.model.host import Answer, ContainerFact, DatabaseFact, Fact
+
+DEFAULT_COLLATION = "en_US.utf8"
+Run = Callable[[tuple[str, ...], str | None], Answer]
+
+
+class Untaught(AssertionError):
+    """The code under test did something that the fake machine has no answer for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One path; a folder has no content."""
+
+    content: bytes | None
+    mode: int = 0o755
+    uid: int = 0
+
+    def fact(self) -> Fact:
+        digest = "" if self.content is None else hashlib.sha256(self.content).hexdigest()
+        return Fact(digest, self.mode, self.uid, folder=self.content is None)
+
+
+class FakeHost:
+    """Files as a dict, queries as taught answers, `run` for the few commands that kmuctl changes a host with."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self.nodes: dict[str, Node] = {"/": Node(None)}
+        self.answers: dict[tuple[str, ...], Answer] = {}
+        self.engine = FakeEngine(self)
+        self.cluster = FakeCluster(self)
+
+    def clone(self) -> Self:
+        """The same machine once more, to go another way from here."""
+        twin = copy.copy(self)
+        twin.lock = RLock()
+        twin.nodes, twin.answers = dict(self.nodes), dict(self.answers)
+        twin.engine, twin.cluster = self.engine.clone(twin), self.cluster.clone(twin)
+        return twin
+
+    def teach(self, *command: str, code: int = 0, stdout: str = "", stderr: str = "") -> None:
+        """Answer every query that starts with these words."""
+        self.answers[command] = Answer(code, stdout, stderr)
+
+    def read(self, path: str) -> bytes | None:
+        node = self.nodes.get(path)
+        return node.content if node else None
+
+    def text(self, path: str) -> str:
+        content = self.read(path)
+        assert content is not None, f"no file `{path}`"
+        return content.decode()
+
+    def facts(self, paths: Iterable[str]) -> dict[str, Fact]:
+        return {path: self.nodes[path].fact() for path in paths if path in self.nodes}
+
+    def tree(self, folder: str) -> list[str]:
+        with self.lock:
+            files = [path for path, node in self.nodes.items() if node.content is not None]
+        return sorted(path.removeprefix(f"{folder}/") for path in files if path.startswith(f"{folder}/"))
+
+    def query(self, command: Sequence[str]) -> Answer:
+        words = tuple(command)
+        for length in range(len(words), 0, -1):
+            if words[:length] in self.answers:
+                return self.answers[words[:length]]
+        raise Untaught(f"query: {' '.join(words)}")
+
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer:
+        known: dict[tuple[str, ...], Run] = {
+            ("mkdir",): self._mkdir,
+            ("test", "-d"): self._is_folder,
+            ("docker", "compose", "up"): self.engine.compose_up,
+            ("docker", "compose", "--project-name"): self.engine.compose_down,
+        }
+        for words, answer in known.items():
+            if tuple(command[: len(words)]) == words and not stdin:
+                with self.lock:
+                    return answer(tuple(command), folder)
+        raise Untaught(f"run: {' '.join(command)}")
+
+    def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
+        with self.lock:
+            self._parents(path)
+            assert self.nodes.get(path, Node(b"")).content is not None, f"`{path}` is a folder"
+            self.nodes[path] = Node(content, mode, uid)
+
+    def make_folder(self, path: str, *, mode: int, uid: int) -> None:
+        with self.lock:
+            self._parents(path)
+            assert self.nodes.get(path, Node(None)).content is None, f"`{path}` is a file"
+            self.nodes[path] = Node(None, mode, uid)
+
+    def remove(self, path: str) -> None:
+        with self.lock:
+            for known in [known for known in self.nodes if known == path or known.startswith(f"{path}/")]:
+                del self.nodes[known]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that a second run must leave alone; the lock and the journal do not count."""
+        return {
+            "files": {path: node for path, node in self.nodes.items() if "/state" not in path},
+            "containers": {name: item.serial for name, item in self.engine.made.items()},
+            "networks": dict(self.engine.subnets),
+            "images": sorted(self.engine.images),
+            "caddy": self.engine.caddy_loads,
+            "databases": dict(self.cluster.found),
+            "roles": dict(self.cluster.roles),
+        }
+
+    def _parents(self, path: str) -> None:
+        while (path := posixpath.dirname(path)) not in self.nodes:
+            self.nodes[path] = Node(None)
+        assert self.nodes[path].content is None, f"`{path}` is a file"
+
+    def _mkdir(self, command: tuple[str, ...], folder: str | None) -> Answer:
+        _, path = command
+        if path in self.nodes or posixpath.dirname(path) not in self.nodes:
+            return Answer(1, "", f"mkdir: cannot create directory '{path}'")
+        self.nodes[path] = Node(None)
+        return Answer(0, "")
+
+    def _is_folder(self, command: tuple[str, ...], folder: str | None) -> Answer:
+        node = self.nodes.get(command[-1])
+        return Answer(0 if node and node.content is None else 1, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What becomes of a container: it is starting for so many looks, and ends as this."""
+
+    starting: int = 0
+    end: Literal["healthy", "unhealthy", "restarting", "exited"] = "healthy"
+    says: str = ""
+
+
+@dataclass(slots=True)
+class FakeContainer:
+    definition: dict[str, Any]
+    image_id: str
+    serial: int
+    looks: int = 0
+    stopped: bool = False
+
+    def fact(self, script: Script) -> ContainerFact:
+        common = ContainerFact(
+            state="running",
+            health="healthy" if "healthcheck" in self.definition else "",
+            labels=self.definition["labels"],
+            image=self.definition["image"],
+            image_id=self.image_id,
+        )
+        if self.stopped:
+            return replace(common, state="exited", health="")
+        if self.looks <= script.starting:
+            return replace(common, health="starting", last_check=script.says)
+        match script.end:
+            case "healthy":
+                return common
+            case "unhealthy":
+                return replace(common, health="unhealthy", last_check=script.says)
+            case "restarting":
+                return replace(common, state="restarting", health="", restarts=12, exit_code=78)
+            case "exited":
+                return replace(common, state="exited", health="", exit_code=1)
+
+
+class FakeEngine:
+    """Starts what the rendered `compose.yaml` on the host says, as `docker compose up NAME` would."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.number = "28.3.0"
+        self.unreachable: HostError | None = None
+        self.registry: set[str] | None = None
+        """Images that can be pulled; None: all."""
+        self.images: dict[str, dict[str, str]] = {}
+        self.made: dict[str, FakeContainer] = {}
+        self.subnets: dict[str, str] = {}
+        self.held: set[tuple[int, str]] = set()
+        self.scripts: dict[str, Script] = {}
+        self.caddy_refuses = ""
+        self.caddy_loads = 0
+        self._caddyfile = ""
+        self._serial = 0
+
+    def clone(self, host: FakeHost) -> FakeEngine:
+        twin = copy.copy(self)
+        twin.host = host
+        twin.images, twin.scripts = copy.deepcopy(self.images), dict(self.scripts)
+        twin.made = {name: replace(item) for name, item in self.made.items()}
+        twin.subnets, twin.held = dict(self.subnets), set(self.held)
+        return twin
+
+    def version(self) -> str:
+        if self.unreachable:
+            raise self.unreachable
+        return self.number
+
+    def containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
+        wanted = None if names is None else set(names)
+        with self.host.lock:
+            return {
+                name: self._look(name, item) for name, item in self.made.items() if wanted is None or name in wanted
+            }
+
+    def _look(self, name: str, item: FakeContainer) -> ContainerFact:
+        item.looks += 1
+        return item.fact(self.scripts.get(name, Script()))
+
+    def image(self, reference: str) -> dict[str, str] | None:
+        return self.images.get(reference)
+
+    def networks(self) -> dict[str, list[str]]:
+        with self.host.lock:
+            return {name: [subnet] for name, subnet in self.subnets.items()}
+
+    def ports(self, project: str) -> set[tuple[int, str]]:
+        return self.held
+
+    def logs(self, project: str, container: str, lines: int) -> str:
+        script = self.scripts.get(container, Script())
+        return f"{container} says: {script.says or 'nothing'}\n" if container in self.made else ""
+
+    def ask(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
+        if (container, tuple(command[:2])) == ("caddy", ("caddy", "adapt")):
+            answer = json.dumps({"adapted": stdin.decode()})
+            return Answer(1, "", f"Error: {self.caddy_refuses}") if self.caddy_refuses else Answer(0, answer)
+        if container == "caddy" and command[0] == "curl":
+            return Answer(0, json.dumps({"adapted": self._caddyfile}))
+        raise Untaught(f"ask {container}: {' '.join(command)}")
+
+    def pull(self, reference: str) -> None:
+        if self.registry is not None and reference not in self.registry:
+            raise StepFailed(f"cannot pull `{reference}`: manifest unknown", hint="check the name under [images]")
+        self.images[reference] = {"id": f"sha256:{reference}"}
+
+    def build(self, reference: str, context: bytes, labels: Mapping[str, str]) -> None:
+        self.images[reference] = {**labels, "id": f"sha256:{hashlib.sha256(context).hexdigest()}"}
+
+    def restart(self, project: str, container: str) -> None:
+        self.made[container].looks = 0
+
+    def remove(self, project: str, containers: Iterable[str]) -> None:
+        for name in containers:
+            del self.made[name]
+
+    def remove_network(self, name: str) -> None:
+        del self.subnets[name]
+
+    def execute(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
+        if (container, tuple(command[:2])) == ("caddy", ("caddy", "reload")):
+            self._load_caddyfile("/opt/kmu/rendered")
+            return Answer(0, "")
+        raise Untaught(f"execute {container}: {' '.join(command)}")
+
+    def stop(self, name: str) -> None:
+        self.made[name].stopped = True
+
+    def compose_up(self, command: tuple[str, ...], folder: str | None) -> Answer:
+        """Create, recreate or start one container; nothing when it runs as defined."""
+        assert folder is not None, "Compose needs the project's folder"
+        name = command[-1]
+        project = parse_project(self.host.text(f"{folder}/compose.yaml"))
+        definition = project["services"][name]
+        image = self.images.get(definition["image"])
+        assert image is not None, f"{name} starts before its image is there"
+        self._require_mounts(name, definition, project, folder)
+        self._make_networks(definition, project)
+        present = self.made.get(name)
+        if present and (present.definition, present.image_id) == (definition, image["id"]):
+            if present.stopped:
+                present.stopped, present.looks = False, 0
+            return Answer(0, "")
+        self._serial += 1
+        self.made[name] = FakeContainer(definition, image["id"], self._serial)
+        self._started(name, folder)
+        return Answer(0, "")
+
+    def compose_down(self, command: tuple[str, ...], folder: str | None) -> Answer:
+        if command[4:] != ("down", "--remove-orphans"):
+            raise Untaught(f"run: {' '.join(command)}")
+        self.made.clear()
+        self.subnets = {name: subnet for name, subnet in self.subnets.items() if not name.startswith(f"{command[3]}_")}
+        return Answer(0, "")
+
+    def _require_mounts(self, name: str, definition: dict[str, Any], project: dict[str, Any], folder: str) -> None:
+        volumes = [str(volume).split(":", 1)[0] for volume in definition.get("volumes", ())]
+        secrets = [project["secrets"][secret["source"]]["file"] for secret in definition.get("secrets", ())]
+        for source in (*volumes, *definition.get("env_file", ()), *secrets):
+            path = posixpath.normpath(posixpath.join(folder, source))
+            assert path in self.host.nodes, f"{name} mounts `{path}`, which is not there"
+
+    def _make_networks(self, definition: dict[str, Any], project: dict[str, Any]) -> None:
+        for network in definition.get("networks", ()):
+            name = f"{project['name']}_{network}"
+            subnet = project["networks"][network]["ipam"]["config"][0]["subnet"]
+            assert self.subnets.setdefault(name, subnet) == subnet, f"network {name} has another subnet already"
+
+    def _started(self, name: str, folder: str) -> None:
+        if name == "caddy":
+            self._load_caddyfile(folder)
+        if name == "postgres":
+            self.host.cluster.start(folder)
+
+    def _load_caddyfile(self, folder: str) -> None:
+        self._caddyfile = self.host.text(f"{folder}/caddy/Caddyfile")
+        self.caddy_loads += 1
+
+
+@cache
+def parse_project(text: str) -> dict[str, Any]:
+    """A Compose file as Compose understands it: every `$$` is a dollar."""
+    project: dict[str, Any] = _single_dollars(YAML(typ="safe").load(text))
+    return project
+
+
+def _single_dollars(value: Any) -> Any:
+    if isinstance(value, str):
+        assert "$" not in value.replace("$$", ""), f"Compose would expand `{value}`"
+        return value.replace("$$", "$")
+    if isinstance(value, dict):
+        return {_single_dollars(key): _single_dollars(item) for key, item in value.items()}
+    return [_single_dollars(item) for item in value] if isinstance(value, list) else value
+
+
+class FakeCluster:
+    """Databases and roles. The superuser's password is the one of the first start, as with the real image."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.superuser = ""
+        self.found: dict[str, DatabaseFact] = {}
+        self.roles: dict[str, str] = {}
+
+    def clone(self, host: FakeHost) -> FakeCluster:
+        twin = copy.copy(self)
+        twin.host, twin.found, twin.roles = host, dict(self.found), dict(self.roles)
+        return twin
+
+    def start(self, folder: str) -> None:
+        marker = posixpath.normpath(f"{folder}/../data/postgres/data/PG_VERSION")
+        if marker not in self.host.nodes:
+            self.host.write(marker, b"17\n", mode=0o600, uid=999)
+            self.superuser = self.host.text(f"{folder}/secrets/postgres/postgres_password")
+            self.found, self.roles = {}, {}
+
+    def databases(self, password: str) -> dict[str, DatabaseFact]:
+        self._sign_in(password)
+        return dict(self.found)
+
+    def accepts(self, role: str, password: str) -> bool:
+        return role in self.found and self.roles.get(role) == password
+
+    def set_role(self, password: str, role: str, role_password: str) -> None:
+        self._sign_in(password)
+        self.roles[role] = role_password
+
+    def create_database(self, password: str, name: str, collation: str) -> None:
+        self._sign_in(password)
+        assert name in self.roles, f"role `{name}` must be there before its database"
+        assert name not in self.found, f"database `{name}` exists"
+        self.found[name] = DatabaseFact(name, collation or DEFAULT_COLLATION)
+
+    def _sign_in(self, password: str) -> None:
+        if "postgres" not in self.host.engine.made:
+            raise HostError("PostgreSQL is not running")
+        if password != self.superuser:
+            raise StepFailed("PostgreSQL refuses the password of `POSTGRES_PASSWORD`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a fresh server looks like to the preflight; a test changes the one thing it is about."""
+
+    user: int = 0
+    docker: str = "Docker version 28.3.0, build 1"
+    compose: str = "2.38.1\n"
+    listeners: str = ""
+    routes: list[dict[str, str]] = field(default_factory=lambda: [{"dst": "default", "dev": "eth0"}])
+    memory: int = 16384
+    disk: int = 102400
+
+    def host(self) -> FakeHost:
+        host = FakeHost()
+        host.teach("id", "-u", stdout=f"{self.user}\n")
+        host.teach("docker", "--version", stdout=self.docker)
+        host.teach("docker", "compose", "version", "--short", stdout=self.compose)
+        host.teach("ss", "-H", stdout=self.listeners)
+        host.teach("ip", "-json", "-4", "route", "show", stdout=json.dumps(self.routes))
+        host.teach("df", "-Pk", stdout=f"Filesystem 1024-blocks Used Available\n/dev/a 9 9 {self.disk * 1024} 1% /\n")
+        host.write("/proc/meminfo", f"MemTotal:       {self.memory * 1024} kB\nMemFree: 1 kB\n".encode())
+        host.write("/proc/sys/kernel/random/boot_id", b"11111111-2222\n")
+        host.write("/var/run/docker.sock", b"")
+        return host
+
+
+def process(host: FakeHost, pid: int, *, started: int, name: str = "kmuctl") -> None:
+    """A running process, as /proc shows it."""
+    fields = " ".join(["0"] * 18)
+    host.write(f"/proc/{pid}/stat", f"{pid} ({name}) S {fields} {started} 0 0\n".encode())

@@ -1,0 +1,1 @@
+"""Builds the lab's images: root file system, build contexts, and which of them are out of date."""

@@ -1,0 +1,75 @@
+"""Scenes that many tests start from. Steps are pure values, so the same site and secrets share them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from kmuctl.model.host import Host
+from kmuctl.model.step import Outcome, State, Step, Working
+from kmuctl.operations.plan import converge, survey, with_predecessors
+from kmuctl.operations.up import up
+from kmuctl.operations.vault import Vault, open_vault
+from tests.fakes import FakeHost, Machine
+from tests.support import CORE, stack
+
+FOLDER = "/opt/kmu"
+_known: dict[tuple[str, str], tuple[Step, ...]] = {}
+
+
+def steps(host: FakeHost, **changes: Any) -> tuple[Step, ...]:
+    """The steps of `up` for the core site with some keys replaced, on this host."""
+    wanted = stack(**changes)
+    vault = open_vault(wanted, host)
+    key = json.dumps(changes, sort_keys=True), _values(vault)
+    if key not in _known:
+        _known[key] = tuple(up(wanted, vault, (CORE + f"# {json.dumps(changes)}").encode()))
+    return _known[key]
+
+
+def _values(vault: Vault) -> str:
+    values = {name: value.reveal() for name, value in vault.values.items()}
+    return json.dumps([values, sorted(vault.fresh), vault.text])
+
+
+def bring(steps_: Iterable[Step], host: Host) -> dict[str, Outcome]:
+    return {event.step.name: event for event in converge(steps_, host) if not isinstance(event, Working)}
+
+
+def go_up(host: FakeHost, **changes: Any) -> dict[str, Outcome]:
+    return bring(steps(host, **changes), host)
+
+
+def go_up_only(host: FakeHost, service: str) -> dict[str, Outcome]:
+    wanted = {f"container:{container.name}" for container in stack()[service].containers}
+    return bring(with_predecessors(steps(host), wanted), host)
+
+
+def plan(host: FakeHost, **changes: Any) -> dict[str, Outcome]:
+    return {outcome.step.name: outcome for outcome in survey(steps(host, **changes), host)}
+
+
+def changed(outcomes: dict[str, Outcome]) -> set[str]:
+    return {name for name, outcome in outcomes.items() if outcome.state is not State.OK}
+
+
+def states(outcomes: dict[str, Outcome], state: State) -> set[str]:
+    return {name for name, outcome in outcomes.items() if outcome.state is state}
+
+
+@cache
+def _running() -> FakeHost:
+    host = Machine().host()
+    assert not states(go_up(host), State.FAILED)
+    return host
+
+
+def empty() -> FakeHost:
+    return Machine().host()
+
+
+def running() -> FakeHost:
+    """A host on which the core site is up."""
+    return _running().clone()
