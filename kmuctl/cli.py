@@ -120,6 +120,7 @@ def init(
     admin_email: Annotated[str, typer.Option(help="Mail address of the first admin.")] = "",
     host: Annotated[str, typer.Option(help='Where it will run: "local", or ssh://USER@ADDRESS.')] = "local",
     ipv4: Annotated[str, typer.Option("--ipv4", help="Public IPv4 address; this machine's own unless given.")] = "",
+    folder: Annotated[str, typer.Option(help="Folder on the host for everything.")] = "/opt/kmu",
     tls: Annotated[str, typer.Option(help="acme, internal, files or off.")] = "",
     language: Annotated[str, typer.Option(help="Language of the pages, like de.")] = "de",
     timezone: Annotated[str, typer.Option(help="Like Europe/Berlin.")] = "Europe/Berlin",
@@ -128,15 +129,14 @@ def init(
 ) -> None:
     """Make a site file: questions on a terminal, options elsewhere."""
     from kmuctl.commands.init import run
+    from kmuctl.operations.init import Settings
 
     given = {
         "domain": domain, "name": name, "admin_user": admin_user, "admin_name": admin_name, "admin_email": admin_email,
     }  # fmt: skip
-    go_on = run(
-        known.console, directory, given, host=host, ipv4=ipv4, tls=tls, language=language, timezone=timezone,
-        trial=trial, ask=known.console.interactive and not yes,
-    )  # fmt: skip
-    if go_on:
+    settings = Settings(host=host, folder=folder, ipv4=ipv4, tls=tls, language=language, timezone=timezone)
+    ask = known.console.interactive and not yes
+    if run(known.console, directory, given, settings, trial=trial, ask=ask):
         bring_up(Globals(directory / "kmu.toml", known.console))
 
 

@@ -153,6 +153,7 @@ class Script:
     starting: int = 0
     end: Literal["healthy", "unhealthy", "restarting", "exited"] = "healthy"
     says: str = ""
+    cured_by_restart: bool = False
 
 
 @dataclass(slots=True)
@@ -261,6 +262,8 @@ class FakeEngine:
 
     def restart(self, project: str, container: str) -> None:
         self.made[container].looks = 0
+        if self.scripts.get(container, Script()).cured_by_restart:
+            del self.scripts[container]
 
     def remove(self, project: str, containers: Iterable[str]) -> None:
         for name in containers:

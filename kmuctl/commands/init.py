@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from kmuctl.model.site import ascii_domain
 from kmuctl.model.stack import Stack
 from kmuctl.operations.init import (
     TRIAL,
-    Answers,
     Question,
+    Settings,
     ca_certificate,
     complete,
     hosts_lines,
@@ -26,24 +27,20 @@ from kmuctl.operations.init import (
 
 
 def run(
-    console: Console, directory: Path, given: dict[str, str], *, host: str, ipv4: str, tls: str, language: str,
-    timezone: str, trial: bool, ask: bool,
-) -> bool:  # fmt: skip
+    console: Console, directory: Path, given: dict[str, str], settings: Settings, *, trial: bool, ask: bool
+) -> bool:
     """Write the site file and show what it asks for. True when the admin wants to go on right away."""
     if (directory / "kmu.toml").exists():
         raise ConfigError(f"`{directory / 'kmu.toml'}` exists", hint="edit it, or name another --directory")
     if trial:
         given = {key: value or TRIAL[key] for key, value in given.items()}
     values = complete(given, (lambda question: prompt(console, question)) if ask else None)
-    stack = write_site(
-        directory,
-        Answers(
-            values, host=host, ipv4=ipv4 or (public_address(LocalHost()) if host == "local" else ""),
-            tls=tls or ("internal" if trial else "acme"), language=language, timezone=timezone,
-        ),
-    )  # fmt: skip
+    here = settings.host == "local"
+    ipv4 = settings.ipv4 or (public_address(LocalHost()) if here else "")
+    tls = settings.tls or ("internal" if trial else "acme")
+    stack = write_site(directory, values, replace(settings, ipv4=ipv4, tls=tls))
     show(console, stack, directory / "kmu.toml", trial=trial)
-    return ask and host == "local" and typer.confirm("Set it up on this machine now?", default=False, err=True)
+    return ask and here and typer.confirm("Set it up on this machine now?", default=False, err=True)
 
 
 def prompt(console: Console, question: Question) -> str:

@@ -35,14 +35,18 @@ def _steps(stack: Stack, host: Host, site: Path, only: str) -> list[Step]:
     steps = [*up(stack, open_vault(stack, host), site.read_bytes())]
     if not only:
         return steps
-    if only not in stack:
+    return with_predecessors(steps, {f"container:{container.name}" for container in stack[only].containers})
+
+
+def _require_known(stack: Stack, only: str) -> None:
+    if only and only not in stack:
         known = ", ".join(service.name for service in stack.services)
         raise ConfigError(f"--only: no service `{only}` in this site", hint=f"one of: {known}")
-    return with_predecessors(steps, {f"container:{container.name}" for container in stack[only].containers})
 
 
 def plan(console: Console, stack: Stack, site: Path, only: str) -> bool:
     """Show what `up` would do; whether that is anything."""
+    _require_known(stack, only)
     host = _host(stack)
     for warning in preflight(stack, host):
         console.warn(warning)
@@ -60,6 +64,7 @@ def plan(console: Console, stack: Stack, site: Path, only: str) -> bool:
 
 def run(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) -> bool:
     """Bring the stack up; whether everything holds."""
+    _require_known(stack, only)
     host = _host(stack)
     for warning in preflight(stack, host):
         console.warn(warning)
@@ -90,7 +95,9 @@ def _counts(outcomes: list[Outcome]) -> dict[str, int]:
     return {state.value: sum(outcome.state is state for outcome in outcomes) for state in State}
 
 
-def _report(console: Console, stack: Stack, host: Host, outcomes: list[Outcome], seconds: float, *, whole: bool) -> bool:
+def _report(
+    console: Console, stack: Stack, host: Host, outcomes: list[Outcome], seconds: float, *, whole: bool
+) -> bool:
     counts = _counts(outcomes)
     failed = [outcome for outcome in outcomes if outcome.state is State.FAILED]
     fine = not failed

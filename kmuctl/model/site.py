@@ -292,6 +292,8 @@ def _explain(detail: ErrorDetails, data: dict[str, Any]) -> str:
             return f"{path}: unknown key{_near(detail)}"
         case "missing":
             return f"{path}: is missing"
+        case "model_type" | "dict_type":
+            return f"{path}: must be a table"
         case "value_error":
             return f"{path}: {str(detail['msg']).removeprefix('Value error, ')}"
         case "string_pattern_mismatch":

@@ -36,7 +36,14 @@ def write_tree(folder: Path, tree: Tree) -> int:
     Raises ConfigError for a folder with other people's files, and for the one that `up` keeps secrets in.
     """
     _refuse_foreign(folder)
-    present = read_tree(folder)
+    try:
+        return _write(folder, read_tree(folder), tree)
+    except OSError as error:
+        reason = f"cannot write `{error.filename}`: {error.strerror}"
+        raise ConfigError(reason, hint="name another folder: `--output DIR`, or use sudo") from None
+
+
+def _write(folder: Path, present: Tree, tree: Tree) -> int:
     for name in present.keys() - tree.keys():
         (folder / name).unlink()
     changed = [name for name in tree if present.get(name) != tree[name]]
@@ -47,7 +54,7 @@ def write_tree(folder: Path, tree: Tree) -> int:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if (folder.parent / "secrets.env").exists():
+    if folder.name == "rendered" and (folder.parent / "secrets.env").exists():
         raise ConfigError(
             f"`{folder}` is where `kmuctl up` keeps the files with the real secrets",
             hint="name another folder: `kmuctl render --output DIR`; `kmuctl up --dry-run` compares with this one",

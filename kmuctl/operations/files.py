@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from itertools import groupby
 
+from kmuctl.model.errors import ConfigError
 from kmuctl.model.host import Fact, Host, Reader
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
@@ -82,6 +83,28 @@ def stale_step(folder: str, files: Mapping[str, File], *, after: tuple[str, ...]
 def copy_step(name: str, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> Step:
     """One file with this content."""
     return _files_step(name, {path: File(content, "", mode, uid)}, path.rsplit("/", 1)[0])
+
+
+def certificate_step(stack: Stack) -> Step:
+    """Mode "files": Caddy gets its own copy of the company's certificate and key, the key for root's eyes only."""
+    tls, folder = stack.site.tls, f"{stack.site.host.folder}/data/caddy/certs"
+    copies = ((str(tls.certificate), f"{folder}/site.crt", 0o644), (str(tls.key), f"{folder}/site.key", 0o600))
+
+    def check(host: Reader) -> Drift | None:
+        facts = host.facts([path for source, target, _ in copies for path in (source, target)])
+        for source, target, mode in copies:
+            if source not in facts:
+                raise ConfigError(f"tls: `{source}` does not exist on this machine", hint="put the file there first")
+            present = facts.get(target)
+            if present is None or (present.digest, present.mode) != (facts[source].digest, mode):
+                return Drift(f"to copy: {source}")
+        return None
+
+    def apply(host: Host) -> None:
+        for source, target, mode in copies:
+            host.write(target, host.read(source) or b"", mode=mode)
+
+    return Step(name="certificate", check=check, apply=apply, after=("data:caddy",))
 
 
 def _named(names: Iterable[str]) -> str:

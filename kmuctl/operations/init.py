@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kmuctl.model.errors import ConfigError, problems
 from kmuctl.model.host import Reader
@@ -48,16 +47,16 @@ TRIAL = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    values: dict[str, str]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What has a default and is asked of nobody."""
+
     host: str = "local"
     folder: str = "/opt/kmu"
     ipv4: str = ""
-    tls: str = "acme"
+    tls: str = ""
     language: str = "de"
     timezone: str = "Europe/Berlin"
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def complete(given: dict[str, str], ask: Callable[[Question], str] | None) -> dict[str, str]:
@@ -88,18 +87,18 @@ def public_address(host: Reader) -> str:
     return str(routes[0].get("prefsrc", "")) if routes else ""
 
 
-def site_text(answers: Answers) -> str:
+def site_text(values: dict[str, str], settings: Settings) -> str:
     """The site file, commented. TOML's basic strings are JSON's."""
-    text = {key: json.dumps(value, ensure_ascii=False) for key, value in answers.values.items()}
-    ipv4 = f"ipv4    = {json.dumps(answers.ipv4)}" if answers.ipv4 else '# ipv4  = "203.0.113.7"'
+    text = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+    ipv4 = f"ipv4    = {json.dumps(settings.ipv4)}" if settings.ipv4 else '# ipv4  = "203.0.113.7"'
     return f"""\
-# The site of {answers.values["name"]}: everything that the company decided. No secret belongs here, so commit it.
+# The site of {values["name"]}: everything that the company decided. No secret belongs here, so commit it.
 # `kmuctl render` shows what follows from it, `kmuctl up` makes it so.
 
 domain   = {text["domain"]}
 name     = {text["name"]}
-language = {json.dumps(answers.language)}
-timezone = {json.dumps(answers.timezone)}
+language = {json.dumps(settings.language)}
+timezone = {json.dumps(settings.timezone)}
 
 [admin]                             # the first account, with all rights
 username = {text["admin_user"]}
@@ -107,13 +106,13 @@ name     = {text["admin_name"]}
 email    = {text["admin_email"]}
 
 [host]
-address = {json.dumps(answers.host)}                   # or "ssh://root@203.0.113.7:22"
-folder  = {json.dumps(answers.folder)}
+address = {json.dumps(settings.host)}                   # or "ssh://root@203.0.113.7:22"
+folder  = {json.dumps(settings.folder)}
 {ipv4}          # the public address: in DNS, and told to callers by video and TURN
 
 [tls]
 # "acme", "internal" (own CA: trial, LAN), "files" (certificate and key), "off" (behind a proxy of yours)
-mode = {json.dumps(answers.tls)}
+mode = {json.dumps(settings.tls)}
 
 [network]
 # subnet = "10.231.112.0/20"        # for the containers; change it when it collides with the office or a VPN
@@ -136,14 +135,14 @@ mode = {json.dumps(answers.tls)}
 """
 
 
-def write_site(directory: Path, answers: Answers) -> Stack:
+def write_site(directory: Path, values: dict[str, str], settings: Settings) -> Stack:
     """Write `kmu.toml` and `.gitignore`; the stack that the file describes. Raises ConfigError if one is there."""
     path = directory / FILE
     if path.exists():
         raise ConfigError(
             f"`{path}` exists", hint="edit it, or move it away first: kmuctl never overwrites a site file"
         )
-    text = site_text(answers)
+    text = site_text(values, settings)
     stack = stack_of(read_site(text, NAMES, path=str(path)))
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ def preflight(stack: Stack, host: Reader) -> list[str]:
     """Warnings. Raises HostError with everything that stands in the way."""
     _require_root(host)
     _require_docker(host)
+    _refuse_other_site(stack, host)
     found = [*_taken_ports(stack, host), *_colliding_subnets(stack, host), *_too_little(stack, host)]
     if found:
         text = "\n".join(["this machine is not ready:", *(f"  {line}" for line, _ in found)])
@@ -49,6 +50,19 @@ def _require_docker(host: Reader) -> None:
         )
     if _version(compose.stdout) < MIN_COMPOSE:
         raise HostError(f"Docker Compose {compose.stdout.strip()} is too old: at least 2.20 is needed", hint=INSTALL)
+
+
+def _refuse_other_site(stack: Stack, host: Reader) -> None:
+    """The project name is the same for every site: two of them would take each other's containers for their own."""
+    wanted = f"{stack.site.host.folder}/rendered"
+    for fact in host.engine.containers(stack.project).values():
+        folder = fact.labels.get("com.docker.compose.project.working_dir", wanted)
+        if folder != wanted:
+            theirs = folder.removesuffix("rendered") + "kmu.toml"
+            raise HostError(
+                f"another site runs on this machine, from `{folder}`",
+                hint=f"one site a machine; stop the other with `kmuctl --site {theirs} down`",
+            )
 
 
 def _version(text: str) -> tuple[int, ...]:

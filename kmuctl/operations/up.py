@@ -10,7 +10,7 @@ from kmuctl.model.step import Step
 from kmuctl.operations import caddy
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
-from kmuctl.operations.files import copy_step, data_step, file_steps, stale_step
+from kmuctl.operations.files import certificate_step, copy_step, data_step, file_steps, stale_step
 from kmuctl.operations.render import Rendered, render
 from kmuctl.operations.vault import Vault, secrets_step
 
@@ -36,6 +36,8 @@ def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -
     yield secrets_step(vault)
     yield copy_step("site", f"{folder}/kmu.toml", site_file)
     yield from (data_step(stack, service) for service in stack.services if service.data)
+    if stack.site.tls.mode == "files":
+        yield certificate_step(stack)
     yield from (written := [*file_steps(f"{folder}/rendered", rendered.files)])
     yield stale_step(f"{folder}/rendered", rendered.files, after=tuple(step.name for step in written))
     yield from network_steps(stack)

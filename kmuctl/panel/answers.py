@@ -45,7 +45,7 @@ class Answers:
     def error(self, request: Request, status: HTTPStatus) -> Response:
         """The same body whatever went wrong: a page for a browser, JSON for a program."""
         if "text/html" in request.headers.get("accept", ""):
-            return self.page("error", status, status=status.value)
+            return self.page("error", status, message=str(status.value))
         return self.json({"error": {"status": status.value, "message": status.phrase}}, status)
 
     def _fill(self, name: str, **values: object) -> str:

@@ -14,7 +14,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -24,6 +25,7 @@ ADDRESS = "KMU_AUTHENTIK_URL"  # name of an environment variable
 READY = "/-/health/ready/"
 INTERVAL, PATIENCE, FRESH = 30.0, 5.0, 90.0  # seconds
 PORT = 8001
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("kmuctl.sync")
 
 
@@ -34,17 +36,17 @@ class Watch:
     clock: Callable[[], float] = time.monotonic
     succeeded: float | None = None
     """When a poll last succeeded."""
-    problem: str | None = "not polled yet"
+    problem: str | None = "not asked yet"
     """Of the last poll; None when it succeeded."""
+    ready: bool | None = None
+    """What the last poll showed; None before the first."""
 
     def note(self, problem: str | None) -> str | None:
         """Remember one poll; the line to log if the state has changed, else None."""
-        changed = (problem is None) != (self.problem is None) or (problem and self.succeeded is None)
-        repeated = problem == self.problem
-        self.problem = problem
-        if problem is None:
+        before, self.ready, self.problem = self.ready, problem is None, problem
+        if self.ready:
             self.succeeded = self.clock()
-        if repeated or not changed:
+        if self.ready == before:
             return None
         return f"the directory is not ready: {problem}" if problem else "the directory is ready"
 
@@ -55,7 +57,7 @@ class Watch:
         age = self.clock() - self.succeeded
         if age < FRESH:
             return None
-        return f"the directory was last ready {age:.0f} s ago: {self.problem or 'no poll since'}"
+        return f"the directory was last ready {age:.0f} s ago: {self.problem or 'no answer since'}"
 
 
 def poll(client: httpx.Client, address: str) -> str | None:
@@ -113,14 +115,19 @@ class Handler(BaseHTTPRequestHandler):
         """The health check is the only visitor: nothing worth a line."""
 
 
-def run(address: str, stop: threading.Event, server: Server, interval: float = INTERVAL) -> None:
-    """Poll and answer until `stop` is set. The threads are daemons: a poll under way does not delay the end."""
+@contextmanager
+def running(address: str, server: Server, interval: float = INTERVAL) -> Iterator[None]:
+    """Poll and answer for as long as the block lasts. Daemon threads: a poll under way does not delay the end."""
+    stop = threading.Event()
     polling = (server.watch, address, stop, interval)
     threading.Thread(target=keep_polling, args=polling, daemon=True).start()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
-    stop.wait()
-    server.shutdown()
-    server.server_close()
+    try:
+        yield
+    finally:
+        stop.set()
+        server.shutdown()
+        server.server_close()
 
 
 def main(environment: Mapping[str, str]) -> int:
@@ -130,11 +137,11 @@ def main(environment: Mapping[str, str]) -> int:
         return 2
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked and waited for: a handler could interrupt the main thread at any place.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     everywhere = "0.0.0.0"  # noqa: S104 - inside the container; nothing is published
-    run(address, stop, Server((everywhere, PORT), Watch()))
+    with running(address, Server((everywhere, PORT), Watch())):
+        signal.sigwait(STOPPING)
     return 0
 
 

@@ -112,7 +112,6 @@ def test_config_js_holds_the_derived_values(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_stun_answer_names_the_sender() -> None:
-    pytest.importorskip("slixmpp")
     module = load("jitsi-jvb", "jvb.py")
     reply = module.answer(module.binding_request(b"x" * 12), ("203.0.113.7", 40000))
     port = int.from_bytes(reply[26:28], "big") ^ (module.COOKIE >> 16)

@@ -12,8 +12,6 @@ import pytest
 IMAGES = Path(__file__).parent / "images"
 for folder in ("authentik", "authentik-ldap", "stalwart"):
     sys.path.append(str(IMAGES / folder))
-for needed in ("yaml", "jsonschema", "jwt", "starlette", "psycopg", "httpx", "argon2", "ldap3"):
-    pytest.importorskip(needed)
 
 from authentik_double import app, defaults, discovery, importer, settings  # type: ignore[import-not-found]  # noqa: E402
 from authentik_double.store import MemoryStore  # type: ignore[import-not-found]  # noqa: E402

@@ -21,7 +21,7 @@ def traces(core: Project, present: Project) -> Iterator[tuple[str, str]]:
     }
     known = {spec.name for spec in present.stack.secrets()}
     words |= {spec.name for spec in core.stack.secrets() if spec.name not in known}
-    pattern = re.compile(r"(?<![\w./-])(?:" + "|".join(map(re.escape, sorted(words))) + r")(?![\w-])")
+    pattern = re.compile(r"(?<![\w.-])(?<![^/]/)(?:" + "|".join(map(re.escape, sorted(words))) + r")(?![\w-])")
     for path, file in present.files.items():
         if file.service in {service.name for service in missing}:
             yield path, "a file of its own"

@@ -1,0 +1,127 @@
+"""Nextcloud: the variables its image reads (upstream/nextcloud.md 1.3), and a configuration that the image accepts.
+
+Rows K9, K41, K52, K54, K68, U51.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.rendered.sites import IDN_ASCII, SITES, project
+
+WITH_FILE = set(
+    """NEXTCLOUD_ADMIN_USER NEXTCLOUD_ADMIN_PASSWORD POSTGRES_DB POSTGRES_USER POSTGRES_PASSWORD REDIS_HOST_PASSWORD
+    SMTP_PASSWORD OBJECTSTORE_S3_KEY OBJECTSTORE_S3_SECRET OBJECTSTORE_S3_SSE_C_KEY""".split()
+)
+PLAIN = set(
+    """NEXTCLOUD_DATA_DIR NEXTCLOUD_TRUSTED_DOMAINS POSTGRES_HOST REDIS_HOST REDIS_HOST_PORT REDIS_HOST_USER SMTP_HOST
+    SMTP_PORT SMTP_SECURE SMTP_AUTHTYPE SMTP_NAME MAIL_FROM_ADDRESS MAIL_DOMAIN TRUSTED_PROXIES OVERWRITEHOST
+    OVERWRITEPROTOCOL OVERWRITECLIURL OVERWRITEWEBROOT OVERWRITECONDADDR FORWARDED_FOR_HEADERS
+    APACHE_DISABLE_REWRITE_IP PHP_MEMORY_LIMIT PHP_UPLOAD_LIMIT PHP_OPCACHE_MEMORY_CONSUMPTION APACHE_BODY_LIMIT
+    NEXTCLOUD_UPDATE NEXTCLOUD_INIT_HTACCESS TZ""".split()
+)
+WITH_NEXTCLOUD = [site for site in SITES if "nextcloud" in project(site).stack]
+
+
+def environment(container: str = "nextcloud") -> dict[str, str]:
+    found: dict[str, str] = project().containers[container]["environment"]
+    return found
+
+
+def php(site: str = "core") -> str:
+    return project(site).text("nextcloud/config/zz-kmu.config.php")
+
+
+@pytest.mark.parametrize("container", ["nextcloud", "nextcloud-cron"])
+def test_the_image_reads_every_variable(container: str) -> None:
+    known = WITH_FILE | PLAIN | {f"{name}_FILE" for name in WITH_FILE}
+    assert set(environment(container)) - known == set()
+
+
+@pytest.mark.parametrize("container", ["nextcloud", "nextcloud-cron"])
+def test_no_value_is_given_twice(container: str) -> None:
+    """The image stops when both NAME and NAME_FILE are set; an empty one counts as set."""
+    found = environment(container)
+    assert [name for name in found if f"{name}_FILE" in found] == []
+    assert [name for name, value in found.items() if value == ""] == []
+
+
+def test_cron_runs_with_the_same_eyes() -> None:
+    assert environment() == environment("nextcloud-cron")
+    images = {project().containers[name]["image"] for name in ("nextcloud", "nextcloud-cron")}
+    assert images == {"nextcloud:34.0.4-apache"}
+    assert project().containers["nextcloud-cron"]["entrypoint"] == "/cron.sh"
+    html = ("../data/nextcloud/html", "/var/www/html", "rw")
+    assert html in project().mounts("nextcloud")
+    assert html in project().mounts("nextcloud-cron")
+
+
+@pytest.mark.parametrize("container", ["nextcloud", "nextcloud-cron"])
+def test_nothing_is_mounted_into_the_code(container: str) -> None:
+    """One file in its config folder before the first start, and the image would skip its own configuration."""
+    below = [target for _, target, _ in project().mounts(container) if target.startswith("/var/www/html/")]
+    assert below == []
+
+
+def test_the_hooks_are_scripts_that_the_image_runs() -> None:
+    hooks = {target: source for source, target, _ in project().mounts("nextcloud") if "entrypoint-hooks" in target}
+    assert sorted(target.split("/")[2] for target in hooks) == ["before-starting", "pre-installation"]
+    for target, source in hooks.items():
+        file = project().files[source.removeprefix("./")]
+        assert target.endswith(".sh")
+        assert file.mode == 0o755
+        assert file.content.startswith(b"#!/bin/sh\n")
+
+
+def test_the_folder_belongs_to_the_web_server() -> None:
+    """K41."""
+    assert {data.uid for data in project().stack["nextcloud"].data} == {33}
+
+
+@pytest.mark.parametrize("site", WITH_NEXTCLOUD)
+def test_the_address_is_known(site: str) -> None:
+    """K52, U51: the public name, the internal one, HTTPS, and trust in Caddy's network alone."""
+    cloud, subnet = project(site).stack.site.fqdn("cloud"), project(site).stack.subnet("proxy")
+    for line in (
+        f"'trusted_domains' => array('{cloud}', 'nextcloud'),",
+        f"'overwritehost' => '{cloud}',",
+        "'overwriteprotocol' => 'https',",
+        f"'overwrite.cli.url' => 'https://{cloud}',",
+        f"'trusted_proxies' => array('{subnet}'),",
+    ):
+        assert line in php(site)
+
+
+def test_the_umlaut_domain_is_in_ascii() -> None:
+    assert f"'cloud.{IDN_ASCII}'" in php("umlaut domain")
+
+
+def test_the_file_wins_over_the_images_own() -> None:
+    assert "reverse-proxy.config.php" < "zz-kmu.config.php"
+
+
+def test_the_sites_language() -> None:
+    """K54."""
+    assert "'default_language' => 'de'" in php()
+    assert "'default_language' => 'en'" in php("English")
+    assert "'default_phone_region' => 'DE'" in php()
+
+
+def test_nobody_becomes_the_local_admin() -> None:
+    """An OpenID login with the admin's name would otherwise sign in as that admin."""
+    assert "'soft_auto_provision' => false" in php()
+    assert environment()["NEXTCLOUD_ADMIN_USER"] == "kmu-break-glass"
+
+
+def test_mail_leaves_through_the_name_on_the_certificate() -> None:
+    """K50."""
+    assert "'mail_smtphost' => 'mail.acme.example'" in php()
+    assert project().containers["stalwart"]["networks"]["mail"]["aliases"] == ["mail.acme.example"]
+    assert not re.search(r"'mail_", php("without stalwart"))
+
+
+def test_the_configuration_can_always_be_written() -> None:
+    """Read-only would break maintenance mode, and with it backups."""
+    assert "config_is_read_only" not in php()
