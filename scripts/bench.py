@@ -48,7 +48,7 @@ for source in sorted(Path("sources").iterdir()):
 """
 ANSIBLE = """- hosts: localhost
   gather_facts: false
-  vars: {domain: "{domain}"}
+  vars: {domain: "{domain}", ansible_python_interpreter: "{{ ansible_playbook_python }}"}
   tasks:
     - ansible.builtin.template: {src: "{{ item }}", dest: "{{ playbook_dir }}/out/{{ item | basename }}"}
       with_fileglob: sources/*

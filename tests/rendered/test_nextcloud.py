@@ -98,10 +98,6 @@ def test_the_umlaut_domain_is_in_ascii() -> None:
     assert f"'cloud.{IDN_ASCII}'" in php("umlaut domain")
 
 
-def test_the_file_wins_over_the_images_own() -> None:
-    assert "reverse-proxy.config.php" < "zz-kmu.config.php"
-
-
 def test_the_sites_language() -> None:
     """K54."""
     assert "'default_language' => 'de'" in php()

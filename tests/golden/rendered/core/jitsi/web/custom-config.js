@@ -1,0 +1,2 @@
+config.gravatar = { disabled: true };
+config.analytics = { disabled: true };

@@ -1,0 +1,31 @@
+<?php
+// Wins over the image's own files, which come before it in the alphabet.
+$CONFIG = array(
+  'dbpassword' => trim(file_get_contents('/run/secrets/nextcloud_db_password')),
+  'trusted_domains' => array('cloud.acme.example', 'nextcloud'),
+  'overwritehost' => 'cloud.acme.example',
+  'overwriteprotocol' => 'https',
+  'overwrite.cli.url' => 'https://cloud.acme.example',
+  'trusted_proxies' => array('10.231.112.0/24'),
+  'default_language' => 'de',
+  'default_timezone' => 'Europe/Berlin',
+  'default_phone_region' => 'DE',
+  'maintenance_window_start' => 1,
+  'loglevel' => 2,
+  'log_rotate_size' => 10485760,
+  'mail_smtpmode' => 'smtp',
+  'mail_smtphost' => 'mail.acme.example',
+  'mail_smtpport' => 465,
+  'mail_smtpsecure' => 'ssl',
+  'mail_smtpauth' => true,
+  'mail_smtpname' => 'noreply@acme.example',
+  'mail_from_address' => 'noreply',
+  'mail_domain' => 'acme.example',
+  // the sign-on's public name leads to Caddy's private address inside the stack
+  'allow_local_remote_servers' => true,
+  'user_oidc' => array('soft_auto_provision' => false, 'single_logout' => true, 'login_label' => 'ACME GmbH'),
+  'skeletondirectory' => '',
+  'templatedirectory' => '',
+  'simpleSignUpLink.shown' => false,
+  'lost_password_link' => 'disabled',
+);
