@@ -8,7 +8,6 @@ SERVICE = Service(
     title="Administration",
     containers=(Container(name="panel", image=f"kmuctl-panel:{__version__}", uid=10001, memory=160),),
     needs=("authentik",),
-    uses=("jitsi_jwt_secret", "stalwart_webhook_key"),
     routes=(Route("admin", "panel", 8000),),
     networks=(Network("panel", 9),),
     secrets=secrets("panel_session_secret"),
