@@ -62,7 +62,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instea
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also show what is already right.")]
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def globals_(
     ctx: typer.Context,
     site: SiteOption = None,
@@ -78,6 +78,8 @@ def globals_(
 
         console.result(__version__, {"version": __version__})
         raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        ctx.fail("Missing command.")
     ctx.obj = Globals(site or default_site(), console)
 
 
@@ -93,7 +95,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except KmuError as error:
             known.console.fail(error)
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):
             known.console.note("interrupted: the same command goes on from here")
             raise typer.Exit(INTERRUPTED) from None
 

@@ -161,6 +161,7 @@ class FakeContainer:
     definition: dict[str, Any]
     image_id: str
     serial: int
+    folder: str
     looks: int = 0
     stopped: bool = False
 
@@ -168,7 +169,7 @@ class FakeContainer:
         common = ContainerFact(
             state="running",
             health="healthy" if "healthcheck" in self.definition else "",
-            labels=self.definition["labels"],
+            labels={**self.definition["labels"], "com.docker.compose.project.working_dir": self.folder},
             image=self.definition["image"],
             image_id=self.image_id,
         )
@@ -297,12 +298,12 @@ class FakeEngine:
                 present.stopped, present.looks = False, 0
             return Answer(0, "")
         self._serial += 1
-        self.made[name] = FakeContainer(definition, image["id"], self._serial)
+        self.made[name] = FakeContainer(definition, image["id"], self._serial, folder)
         self._started(name, folder)
         return Answer(0, "")
 
     def compose_down(self, command: tuple[str, ...], folder: str | None) -> Answer:
-        if command[4:] != ("down", "--remove-orphans"):
+        if command[4:] != ("down", "--remove-orphans", "--volumes"):
             raise Untaught(f"run: {' '.join(command)}")
         self.made.clear()
         self.subnets = {name: subnet for name, subnet in self.subnets.items() if not name.startswith(f"{command[3]}_")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ def show(console: Console, stack: Stack, path: Path, *, trial: bool) -> None:
         site.display_domain if site.display_domain == site.domain else f"{site.display_domain} ({site.domain} in DNS)"
     )
     print_lines(console, [f"wrote `{path}` for {shown}", ""])
+    if site.host.ipv4 and IPv4Address(site.host.ipv4).is_private and not trial:
+        console.warn(f"{site.host.ipv4} is a private address: put the public one into [host] ipv4")
     if trial:
         _show_trial(console, stack)
     else:

@@ -15,11 +15,13 @@ from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
 from kmuctl.operations.down import down, purge, purgeable
 from kmuctl.operations.lock import locked
+from kmuctl.operations.preflight import refuse_other_site
 from kmuctl.operations.status import status
 
 
 def stop(console: Console, stack: Stack, *, purge_too: bool, yes: bool) -> None:
     host = LocalHost()
+    refuse_other_site(stack, host)
     if purge_too:
         _consent(console, stack, host, yes=yes)
     with locked(host, stack.site.host.folder, "down"):

@@ -102,7 +102,7 @@ def _report(
     failed = [outcome for outcome in outcomes if outcome.state is State.FAILED]
     fine = not failed
     data: dict[str, Any] = {
-        "ok": fine, "seconds": round(seconds, 1), **counts,
+        "ok": fine, "seconds": round(seconds, 1), "counts": counts,
         "steps": [step_data(outcome) for outcome in outcomes if outcome.state is not State.OK],
         "urls": [app["url"] for app in stack.apps()],
     }  # fmt: skip

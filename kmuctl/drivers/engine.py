@@ -121,7 +121,7 @@ class DockerEngine:
         for name in containers:
             if found := self._find(project, name):
                 found.stop()
-                found.remove(force=True)
+                found.remove(force=True, v=True)
 
     def remove_network(self, name: str) -> None:
         for network in self._client.networks.list(names=[name]):

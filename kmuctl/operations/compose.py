@@ -162,7 +162,8 @@ def _literal(value: Any) -> Any:
 
 
 def _dump(project: Definition) -> str:
-    yaml = YAML()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel declares it as None only
     yaml.default_flow_style = False
     yaml.width = 4096
     stream = StringIO()

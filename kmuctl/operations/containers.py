@@ -79,7 +79,7 @@ def container_step(
 
 
 def compose_up(host: Host, folder: str, name: str) -> None:
-    command = ("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "--quiet-pull", name)
+    command = ("docker", "compose", "up", "--detach", "--no-build", "--quiet-pull", name)
     answer = host.run(command, folder=folder)
     if answer.code:
         raise StepFailed(f"`docker compose up {name}` failed: {_last_line(answer.stderr)}", hint=_hint(answer.stderr))

@@ -8,9 +8,12 @@ from kmuctl.model.stack import Stack
 
 
 def down(stack: Stack, host: Host) -> list[str]:
-    """Stop and remove all containers and networks; what was removed. State stays."""
+    """Stop and remove all containers and networks; what was removed. State stays.
+
+    Volumes go too: state lives in folders, these are empty ones that images ask for.
+    """
     names = sorted(host.engine.containers(stack.project))
-    answer = host.run(("docker", "compose", "--project-name", stack.project, "down", "--remove-orphans"))
+    answer = host.run(("docker", "compose", "--project-name", stack.project, "down", "--remove-orphans", "--volumes"))
     if answer.code:
         reason = answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else "it said nothing"
         raise HostError(f"`docker compose down` failed: {reason}", hint="run `kmuctl down` again")

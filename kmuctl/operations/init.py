@@ -91,6 +91,7 @@ def site_text(values: dict[str, str], settings: Settings) -> str:
     """The site file, commented. TOML's basic strings are JSON's."""
     text = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
     ipv4 = f"ipv4    = {json.dumps(settings.ipv4)}" if settings.ipv4 else '# ipv4  = "203.0.113.7"'
+    rest = "# the public address: in DNS, and told to callers by video and TURN"
     return f"""\
 # The site of {values["name"]}: everything that the company decided. No secret belongs here, so commit it.
 # `kmuctl render` shows what follows from it, `kmuctl up` makes it so.
@@ -106,9 +107,9 @@ name     = {text["admin_name"]}
 email    = {text["admin_email"]}
 
 [host]
-address = {json.dumps(settings.host)}                   # or "ssh://root@203.0.113.7:22"
+address = {json.dumps(settings.host):25} # or "ssh://root@203.0.113.7:22"
 folder  = {json.dumps(settings.folder)}
-{ipv4}          # the public address: in DNS, and told to callers by video and TURN
+{ipv4:35} {rest}
 
 [tls]
 # "acme", "internal" (own CA: trial, LAN), "files" (certificate and key), "off" (behind a proxy of yours)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from time import sleep
 from typing import Any
 
 from kmuctl.model.errors import Busy, HostError
@@ -15,6 +16,7 @@ from kmuctl.model.host import Host, Reader
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 JOURNAL_LINES = 500
+LOOKS, PAUSE_SECONDS = 10, 0.2
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,22 @@ def locked(host: Host, folder: str, command: str) -> Iterator[None]:
 def _refuse_or_clear(host: Host, path: str) -> None:
     if host.run(("test", "-d", path)).code:
         raise HostError(f"cannot make `{path}`", hint="run it with sudo")
-    content = host.read(f"{path}/holder.json")
-    holder = Holder(**json.loads(content)) if content else None
+    holder = _holder(host, path)
     if holder and _alive(host, holder):
         raise Busy(
             f"another kmuctl is at work here: `{holder.command}`, process {holder.pid}, since {holder.since}",
             hint="wait until it is done, then run this again",
         )
     host.remove(path)
+
+
+def _holder(host: Reader, path: str) -> Holder | None:
+    """Whose lock it is. One that is just being made has no name on it for a moment."""
+    for _ in range(LOOKS):
+        if content := host.read(f"{path}/holder.json"):
+            return Holder(**json.loads(content))
+        sleep(PAUSE_SECONDS)
+    return None
 
 
 def _alive(host: Reader, holder: Holder) -> bool:

@@ -21,7 +21,7 @@ def preflight(stack: Stack, host: Reader) -> list[str]:
     """Warnings. Raises HostError with everything that stands in the way."""
     _require_root(host)
     _require_docker(host)
-    _refuse_other_site(stack, host)
+    refuse_other_site(stack, host)
     found = [*_taken_ports(stack, host), *_colliding_subnets(stack, host), *_too_little(stack, host)]
     if found:
         text = "\n".join(["this machine is not ready:", *(f"  {line}" for line, _ in found)])
@@ -52,7 +52,7 @@ def _require_docker(host: Reader) -> None:
         raise HostError(f"Docker Compose {compose.stdout.strip()} is too old: at least 2.20 is needed", hint=INSTALL)
 
 
-def _refuse_other_site(stack: Stack, host: Reader) -> None:
+def refuse_other_site(stack: Stack, host: Reader) -> None:
     """The project name is the same for every site: two of them would take each other's containers for their own."""
     wanted = f"{stack.site.host.folder}/rendered"
     for fact in host.engine.containers(stack.project).values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePosixPath
 
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -40,7 +41,7 @@ class Rendered:
 
 def render(stack: Stack, secrets: Mapping[str, Secret], sources: Mapping[str, str] | None = None) -> Rendered:
     """All files of the stack. `sources` are the templates by path, the project's own unless given."""
-    environment = _environment(assets.sources() if sources is None else sources)
+    environment = _own_environment() if sources is None else _environment(sources)
     files: dict[str, File] = {}
     fragments: dict[str, str] = {}
     for path in environment.list_templates(extensions=("j2",)):
@@ -59,6 +60,12 @@ def render(stack: Stack, secrets: Mapping[str, Secret], sources: Mapping[str, st
     }
     files[compose.FILE] = File(project.text.encode(), "project")
     return Rendered(dict(sorted(files.items())), project.containers)
+
+
+@cache
+def _own_environment() -> Environment:
+    """The project's templates, compiled once: `render --against` needs them twice."""
+    return _environment(assets.sources())
 
 
 def _environment(sources: Mapping[str, str]) -> Environment:

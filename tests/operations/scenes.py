@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from kmuctl.model.host import Host
+from kmuctl.model.secrets import Secret
+from kmuctl.model.stack import Stack
 from kmuctl.model.step import Outcome, State, Step, Working
 from kmuctl.operations.plan import converge, survey, with_predecessors
+from kmuctl.operations.render import Rendered, render
 from kmuctl.operations.up import up
 from kmuctl.operations.vault import Vault, open_vault
 from tests.fakes import FakeHost, Machine
@@ -30,6 +33,17 @@ def steps(host: FakeHost, **changes: Any) -> tuple[Step, ...]:
     if key not in _known:
         _known[key] = tuple(up(wanted, vault, (CORE + f"# {json.dumps(changes)}").encode()))
     return _known[key]
+
+
+_trees: dict[tuple[str, ...], Rendered] = {}
+
+
+def quick_render(stack: Stack, secrets: Mapping[str, Secret]) -> Rendered:
+    """`render`, once for each site and its secrets: it is pure."""
+    key = (stack.site.model_dump_json(), *(f"{name}={value.reveal()}" for name, value in secrets.items()))
+    if key not in _trees:
+        _trees[key] = render(stack, secrets)
+    return _trees[key]
 
 
 def forget() -> None:

@@ -9,11 +9,17 @@ import pytest
 
 from kmuctl.model.errors import Busy, HostError
 from kmuctl.model.host import Answer
+from kmuctl.operations import lock
 from kmuctl.operations.lock import BOOT_ID, JOURNAL_LINES, locked, note
 from tests.fakes import FakeHost, Machine, process
 
 FOLDER = "/opt/kmu"
 LOCK = f"{FOLDER}/state/lock"
+
+
+@pytest.fixture(autouse=True)
+def _quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PAUSE_SECONDS", 0)
 
 
 def machine() -> FakeHost:
@@ -84,6 +90,15 @@ def test_a_lock_without_a_name_on_it_is_taken_over() -> None:
     host.make_folder(LOCK, mode=0o700, uid=0)
     with locked(host, FOLDER, "up"):
         pass
+
+
+def test_a_lock_that_is_just_being_made_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two start at the same moment: one has the folder, but its name does not stand in it yet."""
+    host = machine()
+    host.make_folder(LOCK, mode=0o700, uid=0)
+    monkeypatch.setattr(lock, "sleep", lambda seconds: held_by(host))
+    with pytest.raises(Busy), locked(host, FOLDER, "up"):
+        pytest.fail("two at a time")
 
 
 def test_a_folder_that_cannot_be_made_is_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,16 @@ def test_a_running_site_needs_less_disk() -> None:
     assert preflight(stack(), host) == []
 
 
+def test_another_site_on_this_machine() -> None:
+    """Both would be the project `kmu`, and take each other's containers for their own."""
+    host = running()
+    assert preflight(stack(), host) == []
+    with pytest.raises(HostError) as caught:
+        preflight(stack(host={"folder": "/srv/other"}), host)
+    assert caught.value.message == "another site runs on this machine, from `/opt/kmu/rendered`"
+    assert caught.value.hint == "one site a machine; stop the other with `kmuctl --site /opt/kmu/kmu.toml down`"
+
+
 def test_too_little_memory() -> None:
     """D47."""
     error = refusal(replace(NOTHING, memory=1024).host())

@@ -57,8 +57,14 @@ def _filled(lines: list[Line], snippets: dict[str, list[Line]]) -> Iterator[Line
 
 
 def _given(line: Line, arguments: list[str], block: list[Line]) -> Line:
-    words = [arguments[int(match[1])] if (match := re.fullmatch(r"{args\[(\d)]}", word)) else word for word in line.words]
-    inner = [part for child in line.block for part in (block if child.words == ["{block}"] else [_given(child, arguments, block)])]
+    words = [
+        arguments[int(match[1])] if (match := re.fullmatch(r"{args\[(\d)]}", word)) else word for word in line.words
+    ]
+    inner = [
+        part
+        for child in line.block
+        for part in (block if child.words == ["{block}"] else [_given(child, arguments, block)])
+    ]
     return Line(words, inner)
 
 

@@ -18,7 +18,9 @@ PUBLISHERS = {"caddy", "stalwart", "coturn", "jitsi-jvb"}
 SOCKET = "/var/run/docker.sock"
 PRIVATE = (0o600, 0o400)
 NO_CHECK = re.compile(r"--version|\bversion$")
-LEFT_OVER = re.compile(r"(?<![\w.])localhost(?![\w-])|example\.(?:com|org|net)|changeme|CHANGE_ME|TODO|FIXME|<[A-Za-z][\w' -]*>")
+LEFT_OVER = re.compile(
+    r"(?<![\w.])localhost(?![\w-])|example\.(?:com|org|net)|changeme|CHANGE_ME|TODO|FIXME|<[A-Za-z][\w' -]*>"
+)
 
 
 # --- ports and mounts -------------------------------------------------------------------------------------------
@@ -28,7 +30,9 @@ def ports_are_as_declared(project: Project) -> Iterator[str]:
     for service in project.stack.services:
         declared = Counter(port.mapping for port in service.ports)
         published = Counter(
-            str(mapping) for container in service.containers for mapping in project.containers[container.name].get("ports", ())
+            str(mapping)
+            for container in service.containers
+            for mapping in project.containers[container.name].get("ports", ())
         )
         if declared != published:
             yield f"{service.name}: declares {sorted(declared)}, publishes {sorted(published)}"
@@ -81,7 +85,9 @@ def one_container_sees_the_engine(project: Project) -> Iterator[str]:
 def mounted_files_are_readable(project: Project) -> Iterator[str]:
     """A 0600 file belongs to the user of the container that mounts it; environment files are Compose's to read."""
     for name, definition in project.containers.items():
-        mounted = [path for source, _, _ in project.mounts(name) if source.startswith("./") for path in project.below(source)]
+        mounted = [
+            path for source, _, _ in project.mounts(name) if source.startswith("./") for path in project.below(source)
+        ]
         for path in mounted:
             file = project.files[path]
             if file.mode in PRIVATE and file.uid != project.declared(name).uid:
@@ -138,7 +144,9 @@ def names_are_unique_on_each_network(project: Project) -> Iterator[str]:
         names = [*project.members(network)]
         for definition in project.containers.values():
             joined = definition["networks"]
-            names += ((joined[network] or {}).get("aliases", [])) if isinstance(joined, dict) and network in joined else []
+            names += (
+                ((joined[network] or {}).get("aliases", [])) if isinstance(joined, dict) and network in joined else []
+            )
         yield from (f"{network}: {name} stands for {count}" for name, count in Counter(names).items() if count > 1)
 
 
@@ -183,7 +191,9 @@ def containers_are_confined(project: Project) -> Iterator[str]:
             yield f"{name}: does not come back after a restart of the host"
         if definition.get("mem_limit") != f"{project.declared(name).memory}m":
             yield f"{name}: no memory limit as declared"
-        if "no-new-privileges:true" not in definition.get("security_opt", ()) and not _explained(reasons, "security_opt"):
+        if "no-new-privileges:true" not in definition.get("security_opt", ()) and not _explained(
+            reasons, "security_opt"
+        ):
             yield f"{name}: may gain privileges, without a reason"
         if definition.get("cap_drop") != ["ALL"]:
             yield f"{name}: keeps Docker's capabilities"
@@ -220,7 +230,11 @@ def health_is_checked(project: Project) -> Iterator[str]:
             yield f"{name}: no health check"
         elif NO_CHECK.search(" ".join(test[1:])) or test[1:] == ["true"]:
             yield f"{name}: a health check that proves nothing: {test}"
-        yield from (f"{name}: no {key} for the health check" for key in ("interval", "timeout", "retries", "start_period") if key not in check)
+        yield from (
+            f"{name}: no {key} for the health check"
+            for key in ("interval", "timeout", "retries", "start_period")
+            if key not in check
+        )
 
 
 def the_host_is_big_enough(project: Project) -> Iterator[str]:
@@ -272,6 +286,17 @@ def secret_paths_lead_to_secrets(project: Project) -> Iterator[str]:
             containers = project.stack[file.service].containers
             granted = set().union(*(project.secrets(container.name) for container in containers))
             yield from _ungranted(path, [file.content.decode()], granted)
+
+
+def grants_are_used(project: Project) -> Iterator[str]:
+    """A secret that nothing names is one too many eyes."""
+    for name, definition in project.containers.items():
+        service = project.owner(name).name
+        own = (file.content.decode() for path, file in project.files.items() if file.service == service)
+        text = "".join([*_strings(definition), *own])
+        for secret in sorted(project.secrets(name)):
+            if f"/run/secrets/{secret}" not in text:
+                yield f"{name}: is granted {secret} and never reads it"
 
 
 def _ungranted(where: str, texts: Iterable[str], granted: set[str]) -> Iterator[str]:
@@ -340,6 +365,7 @@ RULES: tuple[Rule, ...] = (
     secrets_stay_where_they_belong,
     secret_files_are_granted_exactly,
     secret_paths_lead_to_secrets,
+    grants_are_used,
     no_variable_is_left_to_compose,
     nothing_unfinished_is_left,
     text_files_end_with_a_newline,

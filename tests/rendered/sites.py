@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -25,7 +26,10 @@ SMALL: dict[str, Any] = {
     "apps": dict.fromkeys(("jitsi", "coturn", "stalwart"), False),
 }
 OPTIONAL = tuple(service.name for service in CATALOG if not service.essential)
-EXTRA_SITES = {"wiki": {"upstream": "wiki:8080"}, "shop": {"upstream": "shop:80", "login": False}}
+EXTRA_SITES: dict[str, dict[str, Any]] = {
+    "wiki": {"upstream": "wiki:8080"},
+    "shop": {"upstream": "shop:80", "login": False},
+}
 
 
 def switched_off(app: str) -> frozenset[str]:
@@ -48,17 +52,34 @@ SITES: dict[str, dict[str, Any]] = {
     "no TLS": {"tls": {"mode": "off"}},
     "extra sites": {"sites": EXTRA_SITES},
     "behind a proxy": {"network": {"trusted_proxies": ["192.0.2.10", "2001:db8::/64"], "subnet": "10.99.0.0/20"}},
-    "own images": {"images": {"caddy": "mirror.acme.example:5000/caddy:2.11.7", "nextcloud": "nextcloud:34.0.5-apache"}},
+    "own images": {
+        "images": {"caddy": "mirror.acme.example:5000/caddy:2.11.7", "nextcloud": "nextcloud:34.0.5-apache"}
+    },
     "relay": {"mail": {"relay": {"host": "smtp.provider.example", "username": "acme"}}},
     "IPv6": {"host": {"ipv4": "203.0.113.7", "ipv6": "2001:db8::7"}},
     "no public address": {"host": {}},
     "English": {"language": "en", "timezone": "Europe/London"},
     "a language of no translation": {"language": "fr"},
-    "awkward names": {"name": AWKWARD_NAME, "admin": {"username": "mm", "name": AWKWARD_NAME, "email": "m@acme.example"}},
+    "awkward names": {
+        "name": AWKWARD_NAME,
+        "admin": {"username": "mm", "name": AWKWARD_NAME, "email": "m@acme.example"},
+    },
     "umlaut domain": {"domain": IDN},
     "essentials only": {"apps": dict.fromkeys(OPTIONAL, False)},
     **{f"without {app}": without(app) for app in OPTIONAL},
 }
+
+CONTAINERS = tuple(container.name for service in CATALOG for container in service.containers)
+
+
+def having(*services: str) -> list[str]:
+    """The sites in which all these services are enabled."""
+    return [site for site, changes in SITES.items() if all(name in stack(**changes) for name in services)]
+
+
+def known(name: str) -> set[str]:
+    """A list of `known/`: what the program of that name reads, or must have (from upstream's documentation)."""
+    return set((Path(__file__).parent / "known" / f"{name}.txt").read_text().split())
 
 
 def secret_value(name: str) -> str:

@@ -25,13 +25,14 @@ LISTING = "LISTING"
 
 
 def listing(files: dict[str, File]) -> str:
-    """Mode, owner and path: what the contents do not show."""
+    """Mode, owner and path of every file, secrets included: what the contents do not show."""
     return "".join(f"{file.mode:04o} {file.uid:>5} {path}\n" for path, file in files.items())
 
 
 def rendered_tree(site: str) -> dict[str, str]:
     files = render(stack(**TREES[site]), Placeholders()).files
-    return {LISTING: listing(files)} | {path: file.content.decode() for path, file in files.items()}
+    shown = {path: file.content.decode() for path, file in files.items() if not path.startswith("secrets/")}
+    return {LISTING: listing(files)} | shown
 
 
 def stored_tree(folder: Path) -> dict[str, str]:

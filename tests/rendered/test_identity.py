@@ -19,7 +19,9 @@ def clients(present: Project) -> dict[str, dict[str, object]]:
 @pytest.mark.parametrize("client", ["synapse", "nextcloud"])
 def test_client_and_provider_read_the_same_secret(client: str) -> None:
     """K106."""
-    granted = [file.content.decode() for path, file in project().files.items() if path.endswith(f"/{client}_oidc_secret")]
+    granted = [
+        file.content.decode() for path, file in project().files.items() if path.endswith(f"/{client}_oidc_secret")
+    ]
     assert set(granted) == {secret_value(f"{client}_oidc_secret")}
     assert f"/run/secrets/{client}_oidc_secret" in str(vars_of(clients(project())[client]["client_secret"]))
 
@@ -37,7 +39,9 @@ def test_synapse_and_the_sign_on_agree() -> None:
 
 @pytest.mark.parametrize("site", SITES)
 def test_each_openid_app_has_its_provider(site: str) -> None:
-    logins = {service.name for service in project(site).stack.logins() if service.login and service.login.kind == "oidc"}
+    logins = {
+        service.name for service in project(site).stack.logins() if service.login and service.login.kind == "oidc"
+    }
     assert set(clients(project(site))) == logins
 
 
@@ -47,17 +51,26 @@ def test_databases_and_roles_agree() -> None:
     nextcloud = present.containers["nextcloud"]["environment"]
     authentik = present.containers["authentik-server"]["environment"]
     assert (nextcloud["POSTGRES_DB"], nextcloud["POSTGRES_USER"]) == ("nextcloud", "nextcloud")
-    assert (authentik["AUTHENTIK_POSTGRESQL__NAME"], authentik["AUTHENTIK_POSTGRESQL__USER"]) == ("authentik", "authentik")
+    assert (authentik["AUTHENTIK_POSTGRESQL__NAME"], authentik["AUTHENTIK_POSTGRESQL__USER"]) == (
+        "authentik",
+        "authentik",
+    )
     for service in present.stack.services:
         for database in service.databases:
-            readers = {file.service for file in present.files.values() if secret_value(f"{database.name}_db_password") in file.content.decode()}
+            readers = {
+                file.service
+                for file in present.files.values()
+                if secret_value(f"{database.name}_db_password") in file.content.decode()
+            }
             assert readers == {service.name}, database
     collations = {database.name: database.collation for database in present.stack.databases()}
     assert collations == {"authentik": "", "nextcloud": "", "stalwart": "", "synapse": "C"}
 
 
 def test_the_superuser_is_postgres_alone() -> None:
-    holding = [path for path, file in project().files.items() if secret_value("postgres_password") in file.content.decode()]
+    holding = [
+        path for path, file in project().files.items() if secret_value("postgres_password") in file.content.decode()
+    ]
     assert holding == ["secrets/postgres/postgres_password"]
 
 

@@ -68,9 +68,15 @@ def recreated(before: Project, after: Project) -> set[str]:
 def test_a_label_changes_exactly_with_what_it_stands_for(change: str) -> None:
     before, after = project(), changed(change)
     for name in before.containers.keys() & after.containers.keys():
-        same = (labels(before, name)[DEFINITION] == labels(after, name)[DEFINITION], definition(before, name) == definition(after, name))
+        same = (
+            labels(before, name)[DEFINITION] == labels(after, name)[DEFINITION],
+            definition(before, name) == definition(after, name),
+        )
         assert same[0] == same[1], f"{name}: definition"
-        same = (labels(before, name)[FILES] == labels(after, name)[FILES], own_files(before, name) == own_files(after, name))
+        same = (
+            labels(before, name)[FILES] == labels(after, name)[FILES],
+            own_files(before, name) == own_files(after, name),
+        )
         assert same[0] == same[1], f"{name}: files"
 
 
@@ -82,7 +88,7 @@ def test_a_label_changes_exactly_with_what_it_stands_for(change: str) -> None:
         ("image", {"element"}),
         ("TLS", set()),
         ("address", {"coturn", "jitsi-jvb"}),
-        ("no relay of calls", {"synapse", "jitsi-web", "jitsi-prosody", "caddy", "panel"} - {"panel"}),
+        ("no relay of calls", {"synapse", "jitsi-web", "jitsi-prosody", "caddy"}),
     ],
 )
 def test_a_change_reaches_only_those_it_concerns(change: str, expected: set[str]) -> None:
@@ -103,7 +109,7 @@ def test_what_stays_alive_is_not_recreated() -> None:
         ("turn_secret", {"synapse", "coturn", "jitsi-prosody"}),
         ("synapse_db_password", {"synapse"}),
         ("synapse_oidc_secret", {"synapse", "authentik-server", "authentik-worker"}),
-        ("jitsi_jwt_secret", {"jitsi-prosody", "panel"}),
+        ("jitsi_jwt_secret", {"jitsi-prosody"}),
         ("nextcloud_valkey_password", {"nextcloud", "nextcloud-cron", "nextcloud-valkey"}),
         ("authentik_ldap_bind_password", {"authentik-server", "authentik-worker", "stalwart"}),
     ],

@@ -52,7 +52,13 @@ def network(name: str, **changes: Any) -> Edit:
 
 
 ALIAS = {"jitsi": {"aliases": ["jitsi-web"]}}
-HARMLESS_CHECK = {"test": ["CMD", "caddy", "version"], "interval": "1s", "timeout": "1s", "retries": 1, "start_period": "1s"}
+HARMLESS_CHECK = {
+    "test": ["CMD", "caddy", "version"],
+    "interval": "1s",
+    "timeout": "1s",
+    "retries": 1,
+    "start_period": "1s",
+}
 BROKEN: list[tuple[lint.Rule, Edit]] = [
     (lint.ports_are_as_declared, setting("caddy", ports=["80:80/tcp"])),
     (lint.ports_are_as_declared, setting("synapse", ports=["8008:8008/tcp"])),
@@ -104,9 +110,13 @@ BROKEN: list[tuple[lint.Rule, Edit]] = [
     (lint.secret_files_are_granted_exactly, lacking("synapse", "secrets")),
     (lint.secret_paths_lead_to_secrets, text("synapse/homeserver.yaml", "secrets/turn_secret", "secrets/turn_secrets")),
     (lint.secret_paths_lead_to_secrets, setting("nextcloud-cron", secrets=[])),
+    (lint.grants_are_used, setting("element", secrets=[{"source": "element-turn_secret", "target": "turn_secret"}])),
     (lint.no_variable_is_left_to_compose, text("compose.yaml", "$$(", "$(")),
     (lint.no_variable_is_left_to_compose, text("compose.yaml", "image: caddy", "image: ${CADDY}")),
-    (lint.nothing_unfinished_is_left, text("element/config.json", "https://matrix.acme.example", "http://localhost:8008")),
+    (
+        lint.nothing_unfinished_is_left,
+        text("element/config.json", "https://matrix.acme.example", "http://localhost:8008"),
+    ),
     (lint.nothing_unfinished_is_left, text("element/config.json", "ACME GmbH", "<your company>")),
     (lint.nothing_unfinished_is_left, text("element/config.json", "ACME GmbH", "{{ site.name }}")),
     (lint.nothing_unfinished_is_left, text("panel/panel.json", "acme.example", "example.com")),

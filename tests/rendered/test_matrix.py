@@ -1,6 +1,7 @@
-"""Synapse and Element: only keys that the programs read, and the decisions that upstream/matrix-coturn-caddy.md asks for.
+"""Synapse and Element: only keys that the programs read, and the decisions of upstream/matrix-coturn-caddy.md.
 
-Both ignore keys they do not know, so a slip of the pen would pass every other check. Rows K7, K8, K33, K34, K67, K70-K75.
+Both ignore keys they do not know, so a slip of the pen would pass every other check.
+Rows K7, K8, K33, K34, K67, K70-K75.
 """
 
 from __future__ import annotations
@@ -12,65 +13,16 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.rendered.sites import IDN_ASCII, SITES, project
+from tests.rendered.sites import IDN_ASCII, having, known, project
 from tests.support import AWKWARD_NAME
 
-SYNAPSE_KEYS = set(
-    """
-    server_name public_baseurl serve_server_wellknown web_client_location admin_contact report_stats log_config pid_file
-    listeners listeners.port listeners.type listeners.tls listeners.x_forwarded listeners.bind_addresses
-    listeners.resources listeners.resources.names listeners.resources.compress enable_metrics
-    database database.name database.args database.args.user database.args.dbname database.args.host database.args.port
-    database.args.passfile database.args.application_name database.args.keepalives_idle
-    database.args.keepalives_interval database.args.keepalives_count database.args.cp_min database.args.cp_max
-    signing_key_path registration_shared_secret_path macaroon_secret_key_path form_secret_path
-    trusted_key_servers trusted_key_servers.server_name suppress_key_server_warning federation_domain_whitelist
-    enable_registration allow_guest_access password_config password_config.enabled enable_set_displayname
-    enable_3pid_changes
-    oidc_providers oidc_providers.idp_id oidc_providers.idp_name oidc_providers.issuer oidc_providers.discover
-    oidc_providers.client_id oidc_providers.client_secret_path oidc_providers.scopes
-    oidc_providers.allow_existing_users oidc_providers.enable_registration oidc_providers.backchannel_logout_enabled
-    oidc_providers.user_profile_method oidc_providers.user_mapping_provider
-    oidc_providers.user_mapping_provider.config oidc_providers.user_mapping_provider.config.subject_template
-    oidc_providers.user_mapping_provider.config.localpart_template
-    oidc_providers.user_mapping_provider.config.display_name_template
-    oidc_providers.user_mapping_provider.config.email_template
-    sso sso.client_whitelist sso.update_profile_information
-    turn_uris turn_shared_secret_path turn_user_lifetime turn_allow_guests
-    media_store_path max_upload_size media_retention media_retention.remote_media_lifetime
-    url_preview_enabled url_preview_ip_range_blacklist url_preview_accept_language retention retention.enabled
-    rc_login rc_login.address rc_login.address.per_second rc_login.address.burst_count
-    rc_login.account rc_login.account.per_second rc_login.account.burst_count
-    rc_login.failed_attempts rc_login.failed_attempts.per_second rc_login.failed_attempts.burst_count
-    rc_message rc_message.per_second rc_message.burst_count
-    rc_joins rc_joins.local rc_joins.local.per_second rc_joins.local.burst_count
-    rc_joins.remote rc_joins.remote.per_second rc_joins.remote.burst_count
-    auto_join_rooms autocreate_auto_join_rooms_federated autocreate_auto_join_room_preset auto_join_mxid_localpart
-    presence presence.enabled user_directory user_directory.search_all_users user_directory.prefer_local_users
-    encryption_enabled_by_default_for_room_type allow_public_rooms_over_federation push push.include_content
-    email email.smtp_host email.smtp_port email.smtp_user email.smtp_pass email.require_transport_security
-    email.tlsname email.notif_from email.app_name email.enable_notifs email.client_base_url email.force_tls
-    """.split()
-)
-ELEMENT_KEYS = set(
-    """
-    default_server_config disable_custom_urls disable_guests disable_3pid_login brand default_theme
-    default_country_code permalink_prefix sso_redirect_options sso_redirect_options.immediate
-    sso_redirect_options.on_welcome_page sso_redirect_options.on_login_page logout_redirect_url integrations_ui_url
-    integrations_rest_url integrations_widgets_urls show_labs_settings features room_directory room_directory.servers
-    branding branding.auth_header_logo_url branding.auth_footer_links setting_defaults
-    jitsi jitsi.preferred_domain mobile_guide_toast force_verification default_federate
-    """.split()
-)
+SYNAPSE_KEYS = known("synapse-keys")
+ELEMENT_KEYS = known("element-keys")
 ELEMENT_SETTINGS = {
     *(f"UIFeature.{name}" for name in ("registration", "passwordReset", "deactivate", "identityServer", "feedback")),
     "language",
 }
-PREVIEW_BLOCKLIST = set(
-    """127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 192.0.0.0/24 169.254.0.0/16 192.88.99.0/24
-    198.18.0.0/15 192.0.2.0/24 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 ::1/128 fe80::/10 fc00::/7 2001:db8::/32
-    ff00::/8 fec0::/10""".split()
-)
+BLOCKLIST = known("synapse-preview-blocklist")
 
 
 def synapse(site: str = "core") -> dict[str, Any]:
@@ -93,8 +45,8 @@ def keys(value: object, prefix: str = "") -> Iterator[str]:
             yield from keys(item, f"{prefix}{key}.")
 
 
-WITH_SYNAPSE = [site for site in SITES if "synapse" in project(site).stack]
-WITH_ELEMENT = [site for site in SITES if "element" in project(site).stack]
+WITH_SYNAPSE = having("synapse")
+WITH_ELEMENT = having("element")
 
 
 @pytest.mark.parametrize("site", WITH_SYNAPSE)
@@ -159,7 +111,7 @@ def test_synapse_finds_what_it_names() -> None:
 
 
 def test_link_previews_never_look_inside() -> None:
-    assert set(synapse()["url_preview_ip_range_blacklist"]) >= PREVIEW_BLOCKLIST
+    assert set(synapse()["url_preview_ip_range_blacklist"]) >= BLOCKLIST
 
 
 def test_messages_are_kept_unless_asked() -> None:

@@ -10,7 +10,6 @@ import pytest
 from tests.rendered.sites import OPTIONAL, Project, project, switched_off
 
 
-
 def traces(core: Project, present: Project) -> Iterator[tuple[str, str]]:
     """Every word of the missing services that still stands somewhere, with the file."""
     missing = [service for service in core.stack.services if service.name not in present.stack]

@@ -1,0 +1,235 @@
+"""Bad input: one clear message with the key path and a hint, exit code 2, no traceback, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.runner import FLAGS, as_json, init, kmuctl, program, site_file, written
+from tests.support import AWKWARD_NAME, CORE
+
+HINT = "hint: mend the lines above; the commented example is in the README, `kmuctl init` writes a new file"
+
+SITE_FILES = {
+    "unknown key": (
+        CORE.replace("name = ", "nmae = ", 1),
+        ["name: is missing", "nmae: unknown key: did you mean `name`?"],
+    ),
+    "unknown key in a table": (CORE + '[tls]\nmod = "acme"\n', ["tls.mod: unknown key: did you mean `mode`?"]),
+    "unknown table": (CORE + "[wiki]\non = true\n", ["wiki: unknown key"]),
+    "wrong type": (CORE.replace('"ACME GmbH"', "5"), ["name: input should be a valid string"]),
+    "text for a switch": (CORE + '[apps]\njitsi = "no"\n', ["apps.jitsi: input should be a valid boolean"]),
+    "text for a table": ('domain = "acme.example"\nname = "A"\nadmin = "me"\n', ["admin: must be a table"]),
+    "nothing at all": ("", ["domain: is missing", "name: is missing", "admin: is missing"]),
+    "unknown app": (
+        CORE + "[apps]\nwiki = true\n",
+        ["apps.wiki: no such app; known: coturn, dozzle, element, jitsi, nextcloud, panel, stalwart, synapse"],
+    ),
+    "essential app off": (CORE + "[apps]\npostgres = false\n", ["apps.postgres: cannot be switched off"]),
+    "unknown container": (CORE + '[images]\nwiki = "wiki:1"\n', ["images.wiki: no such container"]),
+    "floating image": (
+        CORE + '[images]\ncaddy = "caddy:latest"\n',
+        ["images.caddy: must name a fixed tag, like `caddy:2.11.7` (never `latest`)"],
+    ),
+    "taken site": (CORE + '[sites]\ncloud = { upstream = "a:1" }\n', ["sites.cloud: is taken by the stack itself"]),
+    "site that is no host name": (CORE + '[sites]\n"a_b" = { upstream = "a:1" }\n', ["sites.a_b: is not a host name"]),
+    "time zone": (
+        CORE.replace("[admin]", 'timezone = "Europe/Berln"\n[admin]'),
+        ["timezone: is not a time zone: did you mean `Europe/Berlin`?"],
+    ),
+    "language": (
+        CORE.replace("[admin]", 'language = "deu"\n[admin]'),
+        ["language: has the wrong form, wanted ^[a-z]{2}$"],
+    ),
+    "TLS mode": (CORE + '[tls]\nmode = "le"\n', ["tls.mode: input should be 'acme', 'internal', 'files' or 'off'"]),
+    "certificate missing": (CORE + '[tls]\nmode = "files"\n', ['tls.mode: "files" needs tls.certificate and tls.key']),
+    "public certificate for a test domain": (
+        CORE.replace("acme.example", "kmu.test", 1),
+        ['tls.mode: no public certificate exists for `kmu.test`: use "internal"'],
+    ),
+    "subnet too big": (
+        CORE + '[network]\nsubnet = "10.0.0.0/8"\n',
+        ["network.subnet: must be a private IPv4 network of size /20, like `10.231.112.0/20`"],
+    ),
+    "proxies": (
+        CORE + '[network]\ntrusted_proxies = ["here"]\n',
+        ["network.trusted_proxies: `here` is not an address or network"],
+    ),
+    "host address": (
+        CORE.replace("[host]", '[host]\naddress = "root@server"'),
+        ['host.address: must be "local" or like "ssh://root@203.0.113.7:22"'],
+    ),
+    "public address": (CORE.replace("203.0.113.7", "203.0.113"), ["host.ipv4: "]),
+    "folder": (
+        CORE.replace("[host]", '[host]\nfolder = "../kmu"'),
+        ["host.folder: must be an absolute path of letters, digits, `.`, `_`, `-`, like `/opt/kmu`"],
+    ),
+    "name on two lines": (
+        CORE.replace("ACME GmbH", "a\\nb"),
+        ["name: must be 1 to 100 printable characters on one line"],
+    ),
+    "relay": (
+        CORE + '[mail]\nrelay = { host = "smtp_x.example", port = 0 }\n',
+        [
+            "mail.relay.host: has an underscore, which no host name may have",
+            "mail.relay.port: input should be greater than or equal to 1",
+            "mail.relay.username: is missing",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "lines"), SITE_FILES.values(), ids=SITE_FILES)
+def test_site_file(text: str, lines: list[str]) -> None:
+    """K102 U30: every problem in a line of its own, with its key path."""
+    Path("kmu.toml").write_text(text, encoding="utf-8")
+    result = kmuctl("render", code=2)
+    head, *rest = result.stderr.splitlines()
+    assert head == "error: `kmu.toml` is not a valid site file:"
+    for line in lines:
+        assert any(known.startswith(f"  {line}") for known in rest), result.stderr
+    assert len([line for line in rest if line.startswith("  ")]) == len(lines)
+    assert rest[-1] == HINT
+    assert result.stdout == ""
+    assert written() == ["kmu.toml"]
+
+
+@pytest.mark.parametrize("command", ["render", "up", "down", "status"])
+def test_every_command_refuses_a_bad_site_file(command: str) -> None:
+    Path("kmu.toml").write_text("nmae = 1\n", encoding="utf-8")
+    assert "nmae: unknown key" in kmuctl(command, code=2).stderr
+
+
+TOML = {
+    "open bracket": (CORE + "[tls\n", "column 4: Unexpected character"),
+    "unquoted text": ("domain = acme\n", "line 1, column 9: "),
+    "table twice": (CORE + "[admin]\n", 'Key "admin" already exists.'),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), TOML.values(), ids=TOML)
+def test_broken_toml(text: str, reason: str) -> None:
+    Path("kmu.toml").write_text(text, encoding="utf-8")
+    result = kmuctl("render", code=2)
+    assert result.stderr.startswith("error: `kmu.toml` is not valid TOML: line ")
+    assert reason in result.stderr
+    assert result.stderr.endswith("\n\nhint: quote texts, close brackets\n")
+
+
+def test_no_site_file() -> None:
+    result = kmuctl("--site", "nope.toml", "render", code=2)
+    assert result.stderr == (
+        "error: no site file at `nope.toml`\n\nhint: run `kmuctl init` first, or name it: `--site FILE`\n"
+    )
+
+
+def test_a_folder_for_a_site_file() -> None:
+    Path("here").mkdir()
+    result = kmuctl("--site", "here", "render", code=2)
+    assert result.stderr == "error: `here` is a folder\n\nhint: name the file in it: `--site here/kmu.toml`\n"
+
+
+def test_a_site_file_that_is_no_text() -> None:
+    Path("kmu.toml").write_bytes(b"\xff\xfe")
+    assert "error: `kmu.toml` is not UTF-8 text" in kmuctl("render", code=2).stderr
+
+
+DOMAINS = {
+    "scheme": ("https://acme.example", "has a scheme: give `acme.example`"),
+    "port": ("acme.example:443", "has a port: give `acme.example`"),
+    "path": ("acme.example/", "has a path: give `acme.example`"),
+    "underscore": ("ac_me.example", "has an underscore, which no host name may have"),
+    "trailing dot": ("acme.example.", "ends with a dot: give `acme.example`"),
+    "long label": ("a" * 64 + ".example", "has a label of 64 characters: at most 63 are allowed"),
+    "capitals": ("ACME.example", "has capitals: give `acme.example`"),
+    "bare top level": ("example", "is a single label: a domain has at least two, like `acme.example`"),
+    "blank": ("ac me.example", "has a space in it"),
+    "address": ("203.0.113.7", "looks like an IP address: kmuctl needs a domain name"),
+    "two dots": ("acme..example", "is not a domain name"),
+    "hyphen in front": ("-acme.example", "is not a domain name"),
+    "broken Punycode": ("xn--zz.example", "is not a domain name"),
+    "right-to-left mixture": ("a\u05d0b.example", "is not a domain name"),
+}
+
+
+@pytest.mark.parametrize(("domain", "message"), DOMAINS.values(), ids=DOMAINS)
+def test_domain(domain: str, message: str) -> None:
+    """K29: with the correction where there is one; the same words for the flag and for the file."""
+    assert f"  --domain: {message}" in init(domain=domain, code=2).stderr
+    assert written() == []
+    Path("kmu.toml").write_text(CORE.replace("acme.example", domain, 1), encoding="utf-8")
+    assert f"  domain: {message}" in kmuctl("render", code=2).stderr
+
+
+RESERVED = "is reserved: take a person's name, like `mmustermann`"
+FORM = "may have lower-case letters a-z, digits, `.`, `_`, `-`; a letter first, at most 32"
+USERS = {
+    **{name: (name, f"`{name}` {RESERVED}") for name in ("root", "admin", "akadmin", "noreply", "postmaster")},
+    "blank": ("max m", FORM),
+    "umlaut": ("müller", FORM),
+    "capitals": ("Max", FORM),
+    "digit first": ("1max", FORM),
+    "too long": ("m" * 33, FORM),
+    "dot at the end": ("max.", FORM),
+}
+
+
+@pytest.mark.parametrize(("user", "message"), USERS.values(), ids=USERS)
+def test_admin_user(user: str, message: str) -> None:
+    """K30."""
+    result = init(admin_user=user, code=2)
+    assert result.stderr == (
+        f"error: cannot make a site file:\n  --admin-user: {message}\n\n"
+        "hint: give these options, or run `kmuctl init` on a terminal\n"
+    )
+    assert written() == []
+    Path("kmu.toml").write_text(CORE.replace("mmustermann", user), encoding="utf-8")
+    assert f"  admin.username: {message}" in kmuctl("render", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("ipv4", "203.0.113", "host.ipv4: "),
+        ("tls", "le", "tls.mode: "),
+        ("host", "server", "host.address: "),
+        ("language", "deu", "language: "),
+        ("timezone", "Europe/Berln", "timezone: is not a time zone: did you mean `Europe/Berlin`?"),
+    ],
+)
+def test_other_flags_of_init(flag: str, value: str, message: str) -> None:
+    assert f"  {message}" in init(code=2, **{flag: value}).stderr
+    assert written() == []
+
+
+def test_an_error_as_json() -> None:
+    """One object on standard output, nothing else anywhere."""
+    result = kmuctl("--json", "--site", "nope.toml", "status", code=2)
+    assert as_json(result) == {
+        "format": 1,
+        "error": "no site file at `nope.toml`",
+        "hint": "run `kmuctl init` first, or name it: `--site FILE`",
+        "exit_code": 2,
+    }
+    assert result.stderr == ""
+
+
+def test_messages_keep_awkward_text_as_it_is() -> None:
+    """No markup of ours is read into what a person wrote."""
+    Path("kmu.toml").write_text(CORE.replace("[host]", "[host]\n'[red]x[/red]' = 1"), encoding="utf-8")
+    assert "host.[red]x[/red]: unknown key" in kmuctl("render", code=2).stderr
+
+
+def test_an_awkward_name_works() -> None:
+    init(name=AWKWARD_NAME, admin_name=AWKWARD_NAME)
+    kmuctl("render")
+    assert "kmu.toml" in written()
+
+
+def test_a_program_ends_without_a_traceback() -> None:
+    site_file("[wiki]\n")
+    result = program("render")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert FLAGS["--domain"] not in result.stdout

@@ -1,0 +1,87 @@
+"""What the command line promises about itself."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kmuctl import __version__
+from kmuctl.cli import EXIT_CODES, app
+from tests.cli.runner import ROOT, as_json, environment, kmuctl, program
+
+COMMANDS = ["init", "render", "up", "down", "status", "logs", "exec"]
+HEAVY = ("pydantic", "docker", "jinja2", "httpx", "psycopg", "ruamel", "cryptography", "tomlkit", "dotenv", "fastapi")
+
+
+def test_help_lists_exactly_the_commands() -> None:
+    """K98."""
+    listed = kmuctl("--help").stdout.split("Commands:\n", 1)[1].split("\n\n", 1)[0]
+    assert [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "] == COMMANDS
+    assert [command.name for command in app.registered_commands] == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    """K98: each option says what it is for, and --json is everywhere."""
+    text = kmuctl(command, "--help").stdout
+    assert "--json" in text
+    options = re.findall(r"^  (?:-\w, )?(--[\w-]+)(?: [A-Z][\w.|]*)?( {2,}\S|$)", text, re.MULTILINE)
+    assert len(options) >= 2
+
+
+def test_exit_codes_are_in_the_help() -> None:
+    assert EXIT_CODES.split(":")[0] in kmuctl("--help").stdout
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme(command: str) -> None:
+    assert re.search(rf"\bkmuctl {command}\b", readme())
+
+
+@pytest.mark.parametrize("code", re.findall(r"\b(\d+) ", EXIT_CODES))
+def test_every_exit_code_is_in_the_readme(code: str) -> None:
+    assert re.search(rf"^\| `?{code}`? \|", readme(), re.MULTILINE)
+
+
+def test_every_command_that_the_readme_shows_exists() -> None:
+    shown = set(re.findall(r"^\s*(?:\$ |sudo )*kmuctl ([a-z]+)", readme(), re.MULTILINE))
+    assert shown <= set(COMMANDS)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """`kmuctl --help` is as quick as Typer itself."""
+    code = "import sys; from kmuctl.cli import main; sys.argv[1:] = ['--help']\ntry: main()\nexcept SystemExit: pass\n"
+    code += "print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
+    loaded = set(done.stderr.split())
+    assert "kmuctl.cli" in loaded
+    assert {name for name in loaded if name.split(".")[0] in HEAVY or name.startswith("rich.live")} == set()
+    assert {name for name in loaded if name.startswith(("kmuctl.services", "kmuctl.drivers"))} == set()
+
+
+def test_the_version() -> None:
+    assert kmuctl("--version").stdout == f"{__version__}\n"
+    assert as_json(kmuctl("--json", "--version")) == {"format": 1, "version": __version__}
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert "No such command 'deploy'" in kmuctl("deploy", code=2).stderr
+
+
+def test_the_site_file_may_come_from_the_environment(tmp_path: Path) -> None:
+    result = program("render", KMUCTL_SITE=str(tmp_path / "other.toml"))
+    assert f"no site file at `{tmp_path / 'other.toml'}`" in result.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m kmuctl --help | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment())
+    assert (done.returncode, done.stderr) == (0, "")
