@@ -9,7 +9,8 @@ import copy
 import hashlib
 import json
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from threading import RLock
@@ -17,7 +18,7 @@ from typing import Any, Literal, Self
 
 from ruamel.yaml import YAML
 
-from kmuctl.model.errors import HostError, StepFailed
+from kmuctl.model.errors import Busy, HostError, StepFailed
 from kmuctl.model.host import Answer, ContainerFact, DatabaseFact, Fact
 
 DEFAULT_COLLATION = "en_US.utf8"
@@ -45,7 +46,8 @@ class FakeHost:
     """Files as a dict, queries as taught answers, `run` for the few commands that kmuctl changes a host with."""
 
     def __init__(self) -> None:
-        self.lock = RLock()
+        self.mutex = RLock()
+        self.held: dict[str, str] = {}
         self.nodes: dict[str, Node] = {"/": Node(None)}
         self.answers: dict[tuple[str, ...], Answer] = {}
         self.engine = FakeEngine(self)
@@ -54,7 +56,8 @@ class FakeHost:
     def clone(self) -> Self:
         """The same machine once more, to go another way from here."""
         twin = copy.copy(self)
-        twin.lock = RLock()
+        twin.mutex = RLock()
+        twin.held = dict(self.held)
         twin.nodes, twin.answers = dict(self.nodes), dict(self.answers)
         twin.engine, twin.cluster = self.engine.clone(twin), self.cluster.clone(twin)
         return twin
@@ -76,7 +79,7 @@ class FakeHost:
         return {path: self.nodes[path].fact() for path in paths if path in self.nodes}
 
     def tree(self, folder: str) -> list[str]:
-        with self.lock:
+        with self.mutex:
             files = [path for path, node in self.nodes.items() if node.content is not None]
         return sorted(path.removeprefix(f"{folder}/") for path in files if path.startswith(f"{folder}/"))
 
@@ -89,31 +92,41 @@ class FakeHost:
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer:
         known: dict[tuple[str, ...], Run] = {
-            ("mkdir",): self._mkdir,
-            ("test", "-d"): self._is_folder,
             ("docker", "compose", "up"): self.engine.compose_up,
             ("docker", "compose", "--project-name"): self.engine.compose_down,
         }
         for words, answer in known.items():
             if tuple(command[: len(words)]) == words and not stdin:
-                with self.lock:
+                with self.mutex:
                     return answer(tuple(command), folder)
         raise Untaught(f"run: {' '.join(command)}")
 
     def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
-        with self.lock:
+        with self.mutex:
             self._parents(path)
             assert self.nodes.get(path, Node(b"")).content is not None, f"`{path}` is a folder"
             self.nodes[path] = Node(content, mode, uid)
 
+    @contextmanager
+    def lock(self, path: str, holder: str) -> Iterator[None]:
+        """`held` may be filled by a test: then another kmuctl has the lock."""
+        assert posixpath.dirname(path) in self.nodes, f"no folder for `{path}`"
+        if path in self.held:
+            raise Busy(f"another kmuctl is at work here: {self.held[path]}", hint="wait")
+        self.held[path] = holder
+        try:
+            yield
+        finally:
+            del self.held[path]
+
     def make_folder(self, path: str, *, mode: int, uid: int) -> None:
-        with self.lock:
+        with self.mutex:
             self._parents(path)
             assert self.nodes.get(path, Node(None)).content is None, f"`{path}` is a file"
             self.nodes[path] = Node(None, mode, uid)
 
     def remove(self, path: str) -> None:
-        with self.lock:
+        with self.mutex:
             for known in [known for known in self.nodes if known == path or known.startswith(f"{path}/")]:
                 del self.nodes[known]
 
@@ -133,17 +146,6 @@ class FakeHost:
         while (path := posixpath.dirname(path)) not in self.nodes:
             self.nodes[path] = Node(None)
         assert self.nodes[path].content is None, f"`{path}` is a file"
-
-    def _mkdir(self, command: tuple[str, ...], folder: str | None) -> Answer:
-        _, path = command
-        if path in self.nodes or posixpath.dirname(path) not in self.nodes:
-            return Answer(1, "", f"mkdir: cannot create directory '{path}'")
-        self.nodes[path] = Node(None)
-        return Answer(0, "")
-
-    def _is_folder(self, command: tuple[str, ...], folder: str | None) -> Answer:
-        node = self.nodes.get(command[-1])
-        return Answer(0 if node and node.content is None else 1, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ class FakeEngine:
 
     def containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
         wanted = None if names is None else set(names)
-        with self.host.lock:
+        with self.host.mutex:
             return {
                 name: self._look(name, item) for name, item in self.made.items() if wanted is None or name in wanted
             }
@@ -235,7 +237,7 @@ class FakeEngine:
         return self.images.get(reference)
 
     def networks(self) -> dict[str, list[str]]:
-        with self.host.lock:
+        with self.host.mutex:
             return {name: [subnet] for name, subnet in self.subnets.items()}
 
     def ports(self, project: str) -> set[tuple[int, str]]:
@@ -415,12 +417,5 @@ class Machine:
         host.teach("ip", "-json", "-4", "route", "show", stdout=json.dumps(self.routes))
         host.teach("df", "-Pk", stdout=f"Filesystem 1024-blocks Used Available\n/dev/a 9 9 {self.disk * 1024} 1% /\n")
         host.write("/proc/meminfo", f"MemTotal:       {self.memory * 1024} kB\nMemFree: 1 kB\n".encode())
-        host.write("/proc/sys/kernel/random/boot_id", b"11111111-2222\n")
         host.write("/var/run/docker.sock", b"")
         return host
-
-
-def process(host: FakeHost, pid: int, *, started: int, name: str = "kmuctl") -> None:
-    """A running process, as /proc shows it."""
-    fields = " ".join(["0"] * 18)
-    host.write(f"/proc/{pid}/stat", f"{pid} ({name}) S {fields} {started} 0 0\n".encode())

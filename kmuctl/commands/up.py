@@ -52,14 +52,14 @@ def plan(console: Console, stack: Stack, site: Path, only: str) -> bool:
         console.warn(warning)
     outcomes = survey(_steps(stack, host, site, only), host)
     shown = [outcome for outcome in outcomes if console.verbose or outcome.state is not State.OK]
-    changes = [outcome for outcome in outcomes if outcome.state is not State.OK]
-    summary = (
-        f"{len(changes)} to change, {len(outcomes) - len(changes)} already right" if changes else "nothing to change"
-    )
-    console.result(
-        "\n".join([*map(str, shown), summary]), {"changes": len(changes), "steps": [step_data(o) for o in outcomes]}
-    )
-    return bool(changes)
+    counts = _counts(outcomes)
+    changes = len(outcomes) - counts["ok"]
+    numbers = [f"{counts['change']} to change", f"{counts['ok']} already right"]
+    if later := counts["blocked"] + counts["failed"]:
+        numbers.append(f"{later} to be seen later")
+    text = "\n".join([*map(str, shown), ", ".join(numbers) if changes else "nothing to change"])
+    console.result(text, {"changes": changes, "counts": counts, "steps": [step_data(outcome) for outcome in outcomes]})
+    return changes > 0
 
 
 def run(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) -> bool:
@@ -68,6 +68,7 @@ def run(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) ->
     host = _host(stack)
     for warning in preflight(stack, host):
         console.warn(warning)
+    open_vault(stack, host)  # a broken secrets file stops us before anything is written
     folder = stack.site.host.folder
     with locked(host, folder, "up"):
         started = monotonic()

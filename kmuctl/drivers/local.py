@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 from kmuctl.drivers.engine import DockerEngine
 from kmuctl.drivers.postgres import PostgresCluster
-from kmuctl.model.errors import HostError
+from kmuctl.model.errors import Busy, HostError
 from kmuctl.model.host import Answer, Fact
 
 NOT_FOUND = 127
@@ -66,6 +68,20 @@ class LocalHost:
         except OSError as error:
             beside.unlink(missing_ok=True)
             raise _io_error("write", path, error) from None
+
+    @contextmanager
+    def lock(self, path: str, holder: str) -> Iterator[None]:
+        Path(path).touch(mode=0o600)
+        with Path(path).open("r+", encoding="utf-8") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                hint = "wait until it is done, then run this again"
+                raise Busy(f"another kmuctl is at work here: {stream.read()}", hint=hint) from None
+            stream.truncate(0)
+            stream.write(holder)
+            stream.flush()
+            yield
 
     def make_folder(self, path: str, *, mode: int, uid: int) -> None:
         try:

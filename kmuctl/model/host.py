@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -117,6 +118,12 @@ class Host(Reader, Protocol):
     def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer: ...
     def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
         """Write beside the old file and rename over it; missing folders are made."""
+
+    def lock(self, path: str, holder: str) -> AbstractContextManager[None]:
+        """Hold a lock file; it is free again when this process ends, however it ends.
+
+        Raises Busy with what the other one wrote as its `holder`.
+        """
 
     def make_folder(self, path: str, *, mode: int, uid: int) -> None: ...
     def remove(self, path: str) -> None: ...

@@ -11,10 +11,11 @@ from kmuctl.model.host import Host, Reader
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Why a step does not hold. `hopeless`: waiting longer cannot mend it."""
+    """Why a step does not hold. `hopeless`: waiting longer cannot mend it. `unknown`: it may hold after all."""
 
     cause: str
     hopeless: bool = False
+    unknown: bool = False
     hint: str = ""
 
 

@@ -20,7 +20,7 @@ def database_step(database: Database, secrets: Secrets) -> Step:
 
     def check(host: Reader) -> Drift | None:
         if not _serving(host.engine.containers(PROJECT, [SERVER]).get(SERVER)):
-            return Drift("PostgreSQL is not running yet")
+            return Drift("can be seen when PostgreSQL runs", unknown=True)
         fact = host.cluster.databases(superuser.reveal()).get(database.name)
         if fact is None:
             return Drift("to create")

@@ -28,7 +28,9 @@ def _look(step: Step, host: Reader) -> Outcome:
         drift = step.check(host)
     except KmuError as error:
         return Outcome(step, State.FAILED, error.message, error.hint)
-    return Outcome(step, State.CHANGE, drift.cause) if drift else Outcome(step, State.OK)
+    if drift is None:
+        return Outcome(step, State.OK)
+    return Outcome(step, State.BLOCKED if drift.unknown else State.CHANGE, drift.cause)
 
 
 def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Iterator[Outcome | Working]:

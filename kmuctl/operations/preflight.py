@@ -89,7 +89,10 @@ def _listeners(host: Reader) -> dict[tuple[int, str], str]:
     `ss` prints protocol, state, two queues, local address, peer, processes.
     """
     found: dict[tuple[int, str], str] = {}
-    for line in host.query(("ss", "-H", "-l", "-n", "-t", "-u", "-p")).stdout.splitlines():
+    answer = host.query(("ss", "-H", "-l", "-n", "-t", "-u", "-p"))
+    if answer.code:
+        raise HostError("cannot see which ports are taken: `ss` fails", hint="`apt install iproute2`")
+    for line in answer.stdout.splitlines():
         fields = line.split(maxsplit=6)
         port = fields[4].rsplit(":", 1)[-1]
         if port.isdigit():

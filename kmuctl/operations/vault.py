@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from kmuctl.model.errors import ConfigError, problems
@@ -12,6 +13,7 @@ from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step
 
 FILE = "secrets.env"
+FIT = re.compile(r"[A-Za-z0-9_.+/=-]{8,}|ed25519 \w+ [A-Za-z0-9+/]{43}")
 HEADER = "# Made by kmuctl, once. Losing these is losing the site: keep a copy off this machine.\n"
 
 
@@ -36,6 +38,7 @@ def open_vault(stack: Stack, host: Reader) -> Vault:
     lacking = [spec for spec in stack.secrets() if spec.name not in known]
     _refuse_sealed(stack, lacking, host, path)
     _refuse_unknown(lacking, path)
+    _refuse_unfit(stack, known, path)
     fresh = {spec.name: Secret(spec.make()) for spec in lacking if spec.make}
     return Vault(path, text or HEADER, Secrets({**known, **fresh}), fresh)
 
@@ -60,6 +63,14 @@ def _refuse_unknown(lacking: list[SecretSpec], path: str) -> None:
         found = [f"{name}: is missing, and only you know it" for name in unknown]
         hint = f"add a line like `{unknown[0]}='...'`, or `{unknown[0]}_FILE=/path`"
         raise problems(f"`{path}` is not complete", found, hint=hint)
+
+
+def _refuse_unfit(stack: Stack, known: Secrets, path: str) -> None:
+    """Values that we could have made stand unquoted in files of many formats; only the admin's own are free."""
+    made = [spec.name for spec in stack.secrets() if spec.make is not None and spec.name in known]
+    if unfit := [name.upper() for name in made if not FIT.fullmatch(known[name].reveal())]:
+        found = [f"{name}: has characters other than letters, digits and `_.+/=-`, or fewer than 8" for name in unfit]
+        raise problems(f"`{path}` is not a valid secrets file", found, hint="choose another value for them")
 
 
 def secrets_step(vault: Vault) -> Step:

@@ -7,7 +7,7 @@ SERVICE = Service(
     title="Logs",
     containers=(
         Container(name="dozzle", image="amir20/dozzle:v11.1.0", uid=65534, memory=96),
-        Container(name="dozzle-proxy", image="wollomatic/socket-proxy:1.13.1", uid=65534, memory=32),
+        Container(name="dozzle-proxy", image="wollomatic/socket-proxy:1.13.1", uid=0, memory=32),
     ),
     routes=(Route("logs", "dozzle", 8080),),
     networks=(Network("logs", 8),),

@@ -16,6 +16,7 @@ SERVICE = Service(
         Container(name="nextcloud-valkey", image="valkey/valkey:9.1.1", uid=999, memory=96),
     ),
     needs=("postgres",),
+    uses=("authentik_noreply_password",),
     routes=(Route("cloud", "nextcloud", 80),),
     databases=(Database("nextcloud"),),
     networks=(Network("nextcloud", 3),),

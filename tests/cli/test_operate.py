@@ -69,7 +69,7 @@ def test_the_plan_as_text(host: FakeHost) -> None:
     site_file()
     text = kmuctl("up", "--dry-run").stdout
     assert "change  image:caddy:2.11.7  (not on this machine)\n" in text
-    assert text.splitlines()[-1].endswith("already right")
+    assert text.splitlines()[-1].endswith("already right, 4 to be seen later")
     assert host.tree(FOLDER) == []
 
 
@@ -132,13 +132,10 @@ def test_pull_fetches_images_again(up: FakeHost) -> None:
 
 def test_a_second_kmuctl_is_refused(up: FakeHost) -> None:
     """Exit code 4."""
-    up.make_folder(f"{FOLDER}/state/lock", mode=0o700, uid=0)
-    up.write("/proc/4711/stat", b"4711 (kmuctl) S " + b"0 " * 18 + b"50 0\n")
-    holder = {"pid": 4711, "started": "50", "boot": "11111111-2222", "command": "up", "since": "now"}
-    up.write(f"{FOLDER}/state/lock/holder.json", json.dumps(holder).encode())
+    up.held[f"{FOLDER}/state/lock"] = "`kmuctl up`, process 4711"
     before = up.snapshot()
     for command in ("up", "down"):
-        assert "another kmuctl is at work here: `up`, process 4711" in kmuctl(command, code=4).stderr
+        assert "another kmuctl is at work here: `kmuctl up`, process 4711" in kmuctl(command, code=4).stderr
     assert as_json(kmuctl("--json", "up", code=4))["exit_code"] == 4
     kmuctl("status")
     kmuctl("up", "--dry-run")
@@ -152,7 +149,7 @@ def test_ctrl_c_ends_with_130_and_frees_the_lock(up: FakeHost, monkeypatch: pyte
     monkeypatch.setattr("kmuctl.commands.up.up", interrupted)
     result = kmuctl("up", code=130)
     assert result.stderr == "interrupted: the same command goes on from here\n"
-    assert f"{FOLDER}/state/lock" not in up.nodes
+    assert up.held == {}
 
 
 def test_a_host_elsewhere_is_refused_for_now() -> None:

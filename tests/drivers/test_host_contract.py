@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kmuctl.drivers.local import LocalHost
-from kmuctl.model.errors import HostError
+from kmuctl.model.errors import Busy, HostError
 from kmuctl.model.host import Host
 from tests.fakes import FakeHost, Untaught
 
@@ -78,13 +78,16 @@ def test_removing(host: Host, folder: str) -> None:
     assert host.tree(folder) == ["keep"]
 
 
-def test_making_a_folder_as_a_lock(host: Host, folder: str) -> None:
-    """Only one can make it."""
-    assert host.run(("test", "-d", f"{folder}/lock")).code == 1
-    assert host.run(("mkdir", f"{folder}/lock")).code == 0
-    assert host.run(("mkdir", f"{folder}/lock")).code != 0
-    assert host.run(("test", "-d", f"{folder}/lock")).code == 0
-    assert host.run(("mkdir", f"{folder}/none/lock")).code != 0
+def test_a_lock_has_one_holder(host: Host, folder: str) -> None:
+    host.make_folder(folder, mode=0o700, uid=ME)
+    with (
+        host.lock(f"{folder}/lock", "first"),
+        pytest.raises(Busy, match="first"),
+        host.lock(f"{folder}/lock", "second"),
+    ):
+        pytest.fail("two at a time")
+    with host.lock(f"{folder}/lock", "third"):
+        pass
 
 
 def test_a_missing_program_answers_127() -> None:

@@ -25,7 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _place(item: pytest.Item) -> int:
-    return ORDER.index(item.path.stem) + 1 if item.path.parent == Path(__file__).parent and item.path.stem in ORDER else 0
+    return (
+        ORDER.index(item.path.stem) + 1 if item.path.parent == Path(__file__).parent and item.path.stem in ORDER else 0
+    )
 
 
 @pytest.fixture(scope="session")

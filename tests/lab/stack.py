@@ -95,7 +95,7 @@ class LabSite:
     def plan(self) -> dict[str, str]:
         """The steps that `up` would take, and why."""
         steps = report(self.kmuctl("--json", "up", "--dry-run"))["steps"]
-        return {step["name"]: step["cause"] for step in steps if step["state"] != "ok"}
+        return {step["step"]: step["cause"] for step in steps if step["state"] != "ok"}
 
     def secrets(self) -> dict[str, str]:
         path = self.folder / "secrets.env"
@@ -107,7 +107,7 @@ class LabSite:
         """The site file with some values of one table replaced; afterwards it is as before, byte by byte."""
         before = self.file.read_text()
         document = tomlkit.parse(before)
-        document[table].update(values)  # type: ignore[union-attr]
+        document[table].update(values)
         self.file.write_text(tomlkit.dumps(document))
         try:
             yield

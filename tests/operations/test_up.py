@@ -349,5 +349,5 @@ def test_a_lost_secrets_file_is_refused_before_anything_changes() -> None:
 def test_a_changed_superuser_password_says_what_to_do() -> None:
     host = running()
     path = f"{FOLDER}/secrets.env"
-    host.write(path, host.text(path).replace(host.cluster.superuser, "guessed").encode(), mode=0o600)
+    host.write(path, host.text(path).replace(host.cluster.superuser, "guessed-wrongly").encode(), mode=0o600)
     assert go_up(host)["database:synapse"].cause == "PostgreSQL refuses the password of `POSTGRES_PASSWORD`"

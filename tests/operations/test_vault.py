@@ -183,8 +183,18 @@ def test_no_message_shows_a_value() -> None:
 
 def test_a_value_may_refer_to_another() -> None:
     """U55 U56."""
-    host = with_secrets("BASE=x\nTURN_SECRET=a-{{ BASE }}-{{base}}", without="TURN_SECRET")
-    assert open_vault(stack(), host).values["turn_secret"].reveal() == "a-x-x"
+    host = with_secrets("BASE=xyz\nTURN_SECRET=a-{{ BASE }}-{{base}}", without="TURN_SECRET")
+    assert open_vault(stack(), host).values["turn_secret"].reveal() == "a-xyz-xyz"
+
+
+@pytest.mark.parametrize(
+    "value", ["short", "with blanks in it", "a$HOME-long-enough", "ümläute-lang-genug", "'quoted value'"]
+)
+def test_a_hand_made_value_must_fit_every_format(value: str) -> None:
+    """It goes unquoted into environment files, which would change `$` and `#` silently."""
+    host = with_secrets(f"TURN_SECRET='{value.strip(chr(39))}'", without="TURN_SECRET")
+    with pytest.raises(ConfigError, match="TURN_SECRET: has characters other than"):
+        open_vault(stack(), host)
 
 
 def test_the_plan_counts_what_it_would_make() -> None:

@@ -19,6 +19,7 @@ $CONFIG = array(
   'mail_smtpsecure' => 'ssl',
   'mail_smtpauth' => true,
   'mail_smtpname' => 'noreply@acme.example',
+  'mail_smtppassword' => trim(file_get_contents('/run/secrets/authentik_noreply_password')),
   'mail_from_address' => 'noreply',
   'mail_domain' => 'acme.example',
   // the sign-on's public name leads to Caddy's private address inside the stack
