@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -66,13 +66,18 @@ class LocalHost:
             beside.chmod(mode)
             beside.replace(target)
         except OSError as error:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):
+                beside.unlink()
             raise _io_error("write", path, error) from None
 
     @contextmanager
     def lock(self, path: str, holder: str) -> Iterator[None]:
-        Path(path).touch(mode=0o600)
-        with Path(path).open("r+", encoding="utf-8") as stream:
+        try:
+            Path(path).touch(mode=0o600)
+            opened = Path(path).open("r+", encoding="utf-8")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise _io_error("lock", path, error) from None
+        with opened as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -94,10 +99,13 @@ class LocalHost:
 
     def remove(self, path: str) -> None:
         target = Path(path)
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
+        try:
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+        except OSError as error:
+            raise _io_error("remove", error.filename or path, error) from None
 
 
 def _write_private(path: Path, content: bytes) -> None:

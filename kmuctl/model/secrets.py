@@ -10,7 +10,7 @@ import re
 import secrets as random
 import string
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 
 from kmuctl.model.errors import problems
@@ -164,7 +164,3 @@ def _expand(values: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
     expanded = {name: resolve(name, ()) for name in values}
     return expanded, list(dict.fromkeys(found))
-
-
-def missing(names: Iterable[str], values: Mapping[str, Secret]) -> list[str]:
-    return [name for name in names if name not in values]

@@ -107,9 +107,15 @@ def host_address(text: str) -> str:
     return text
 
 
-def absolute_folder(text: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", text) or ".." in text:
+def absolute_path(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", text) or {".", ".."} & set(text.split("/")):
         raise ValueError("must be an absolute path of letters, digits, `.`, `_`, `-`, like `/opt/kmu`")
+    return text
+
+
+def own_folder(text: str) -> str:
+    if absolute_path(text).count("/") < 2:
+        raise ValueError(f"`{text}` belongs to the system: name a folder of its own, like `/opt/kmu`")
     return text
 
 
@@ -153,7 +159,7 @@ class Admin(Table):
 
 class HostTable(Table):
     address: Annotated[str, AfterValidator(host_address)] = "local"
-    folder: Annotated[str, AfterValidator(absolute_folder)] = "/opt/kmu"
+    folder: Annotated[str, AfterValidator(own_folder)] = "/opt/kmu"
     ipv4: Annotated[str, AfterValidator(ipv4_address)] | None = None
     """The public address: DNS records, and what coturn and the video bridge announce."""
     ipv6: Annotated[str, AfterValidator(ipv6_address)] | None = None
@@ -164,8 +170,8 @@ class Tls(Table):
     email: Mail | None = None
     """Where the certificate authority writes to; the admin's address unless given."""
     staging: bool = False
-    certificate: Annotated[str, AfterValidator(absolute_folder)] | None = None
-    key: Annotated[str, AfterValidator(absolute_folder)] | None = None
+    certificate: Annotated[str, AfterValidator(absolute_path)] | None = None
+    key: Annotated[str, AfterValidator(absolute_path)] | None = None
 
 
 class NetworkTable(Table):
@@ -196,8 +202,8 @@ class ExtraSite(Table):
 
 class Backup(Table):
     repository: str | None = None
-    schedule: str = "02:30"
-    keep: dict[str, int] = Field(default_factory=dict)
+    schedule: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "02:30"
+    keep: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
 
 
 class Site(Table):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kmuctl.model.errors import ConfigError
 from kmuctl.model.secrets import Placeholders
 from kmuctl.model.site import read_site
 from kmuctl.operations import compose
-from kmuctl.operations.render import render
+from kmuctl.operations.render import OWN, render
 from kmuctl.services import NAMES, stack_of
 
 Tree = Mapping[str, str]
@@ -24,10 +24,23 @@ def tree_of(text: str, *, path: str) -> dict[str, str]:
 
 
 def read_tree(folder: Path) -> dict[str, str]:
-    if not folder.is_dir():
-        return {}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_text(encoding="utf-8", errors="replace") for path in files}
+    """What a rendered tree in this folder holds; anything else in it, like `.git`, is not ours to read or remove.
+
+    Raises ConfigError for the folder that `up` keeps real secrets in.
+    """
+    folder = folder.resolve()
+    _refuse_live(folder)
+    try:
+        files = sorted(path for name in OWN for path in _below(folder / name) if path.is_file())
+        return {str(path.relative_to(folder)): path.read_text(encoding="utf-8", errors="replace") for path in files}
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read `{error.filename}`: {error.strerror}", hint="check its owner and mode"
+        ) from None
+
+
+def _below(path: Path) -> Iterator[Path]:
+    yield from path.rglob("*") if path.is_dir() else (path,)
 
 
 def write_tree(folder: Path, tree: Tree) -> int:
@@ -35,9 +48,10 @@ def write_tree(folder: Path, tree: Tree) -> int:
 
     Raises ConfigError for a folder with other people's files, and for the one that `up` keeps secrets in.
     """
-    _refuse_foreign(folder)
+    present = read_tree(folder)
     try:
-        return _write(folder, read_tree(folder), tree)
+        _refuse_foreign(folder)
+        return _write(folder.resolve(), present, tree)
     except OSError as error:
         reason = f"cannot write `{error.filename}`: {error.strerror}"
         raise ConfigError(reason, hint="name another folder: `--output DIR`, or use sudo") from None
@@ -53,12 +67,15 @@ def _write(folder: Path, present: Tree, tree: Tree) -> int:
     return len(changed) + len(present.keys() - tree.keys())
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _refuse_live(folder: Path) -> None:
     if folder.name == "rendered" and (folder.parent / "secrets.env").exists():
         raise ConfigError(
             f"`{folder}` is where `kmuctl up` keeps the files with the real secrets",
-            hint="name another folder: `kmuctl render --output DIR`; `kmuctl up --dry-run` compares with this one",
+            hint="name another folder: `--output DIR`; `kmuctl up --dry-run` compares with this one",
         )
+
+
+def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"`{folder}` is a file", hint="name a folder: `--output DIR`")
     if folder.is_dir() and any(folder.iterdir()) and not _is_ours(folder):

@@ -24,7 +24,6 @@ class Question:
     key: str
     text: str
     check: Callable[[str], str]
-    default: str = ""
 
     @property
     def flag(self) -> str:

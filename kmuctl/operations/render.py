@@ -16,7 +16,10 @@ from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.operations import compose
 from kmuctl.operations.compose import Definition
+from kmuctl.services import CATALOG
 
+OWN = sorted({compose.FILE, "secrets", *assets.FOLDERS, *(service.name for service in CATALOG)})
+"""The names at the top of a rendered tree: whatever else lies there is not ours to touch."""
 SECRET_FILE, PLAIN_FILE, SCRIPT = 0o600, 0o644, 0o755
 ROOT = 0
 

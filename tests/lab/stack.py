@@ -81,12 +81,17 @@ class LabSite:
         """Run kmuctl as anybody would, without a terminal."""
         return run(*self.command(*arguments), environment=environment, stdin=stdin, within=600)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run kmuctl and do not wait for it."""
-        return subprocess.Popen(
-            self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            text=True,
-        )  # fmt: skip
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """kmuctl at work; whatever is left of it in the end is killed."""
+        command = self.command(*arguments)
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def up(self, *arguments: str) -> dict[str, Any]:
         """Bring it up, successfully; the report."""

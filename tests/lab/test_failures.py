@@ -78,17 +78,15 @@ def test_what_does_not_depend_on_a_failure_goes_on(half_failed: tuple[Run, dict[
 def test_a_second_kmuctl_waits_its_turn_and_ctrl_c_loses_nothing(site: LabSite) -> None:
     """K43: exit 4 with the other's process; interrupted the first ends with 130, and the next `up` finishes the job."""
     docker("rm", "--force", name_of("element"), name_of("homepage"))
-    first = site.start("up")
-    lock = site.folder / "state/lock/holder.json"
-    eventually(lock.exists, within=20, every=0.02, what="the first holds the lock")
-    second = site.kmuctl("up")
-    assert second.returncode == 4
-    assert f"process {first.pid}" in second.stderr and "`up`" in second.stderr
-    assert site.kmuctl("down").returncode == 4
-    first.send_signal(signal.SIGINT)
-    said, _ = first.communicate(timeout=60)
+    with site.started("up") as first:
+        eventually(lambda: health("homepage") == "starting", within=30, every=0.1, what="the first is at work")
+        second = site.kmuctl("up")
+        assert second.returncode == 4
+        assert f"`kmuctl up`, process {first.pid}" in second.stderr
+        assert site.kmuctl("down").returncode == 4
+        first.send_signal(signal.SIGINT)
+        said, _ = first.communicate(timeout=60)
     assert (first.returncode, "Traceback" in said) == (130, False), said
-    assert not lock.exists()
     site.up()
     assert {health("element"), health("homepage")} == {"healthy"}
 

@@ -32,12 +32,11 @@ def command_lines() -> Iterator[str]:
 def test_no_secret_is_an_argument_of_a_process(site: LabSite) -> None:
     """K31: every user of the machine can read those; looked at while health checks and `up` run."""
     secrets, found = site.secrets(), set[str]()
-    up = site.start("up")
     end = monotonic() + LOOK_SECONDS
-    while up.poll() is None or monotonic() < end:
-        found |= {f"{name}: {line[:60]}" for line in command_lines() for name in holding(line, secrets)}
-        sleep(0.02)
-    up.communicate()
+    with site.started("up") as up:
+        while up.poll() is None or monotonic() < end:
+            found |= {f"{name}: {line[:60]}" for line in command_lines() for name in holding(line, secrets)}
+            sleep(0.02)
     assert found == set()
 
 
