@@ -51,7 +51,7 @@ def write_tree(folder: Path, tree: Tree) -> int:
     present = read_tree(folder)
     try:
         _refuse_foreign(folder)
-        return _write(folder.resolve(), present, tree)
+        return _write(folder, present, tree)
     except OSError as error:
         reason = f"cannot write `{error.filename}`: {error.strerror}"
         raise ConfigError(reason, hint="name another folder: `--output DIR`, or use sudo") from None
