@@ -43,6 +43,7 @@ def site(engine: None) -> Iterator[LabSite]:
     _clear_leftovers()
     kept = os.environ.get("KMUCTL_LAB_SITE")
     folder = Path(kept or tempfile.mkdtemp(prefix=PREFIX, dir=SPARE_FOLDER))
+    folder.chmod(0o755)  # as /opt/kmu is
     site = LabSite(folder)
     try:
         _make(site)

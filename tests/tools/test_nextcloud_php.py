@@ -18,8 +18,9 @@ WITH_NEXTCLOUD = having("nextcloud")
 
 
 def evaluated(site: str, folder: Path) -> dict[str, Any]:
-    """`$CONFIG` as PHP sees it, with the secret's path led to a file of ours."""
-    (folder / "nextcloud_db_password").write_text(secret_value("nextcloud_db_password") + "\n")
+    """`$CONFIG` as PHP sees it, with the secrets' paths led to files of ours."""
+    for name in ("nextcloud_db_password", "authentik_noreply_password"):
+        (folder / name).write_text(secret_value(name) + "\n")
     file = folder / "zz-kmu.config.php"
     file.write_text(project(site).text(PATH).replace("/run/secrets", str(folder)))
     shown = run(
