@@ -36,10 +36,11 @@ class Node:
     content: bytes | None
     mode: int = 0o755
     uid: int = 0
+    written: int = 0
 
     def fact(self) -> Fact:
         digest = "" if self.content is None else hashlib.sha256(self.content).hexdigest()
-        return Fact(digest, self.mode, self.uid, folder=self.content is None)
+        return Fact(digest, self.mode, self.uid, folder=self.content is None, written=self.written)
 
 
 class FakeHost:
@@ -47,6 +48,7 @@ class FakeHost:
 
     def __init__(self) -> None:
         self.mutex = RLock()
+        self.clock = 0
         self.held: dict[str, str] = {}
         self.nodes: dict[str, Node] = {"/": Node(None)}
         self.answers: dict[tuple[str, ...], Answer] = {}
@@ -91,21 +93,25 @@ class FakeHost:
         raise Untaught(f"query: {' '.join(words)}")
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer:
-        known: dict[tuple[str, ...], Run] = {
-            ("docker", "compose", "up"): self.engine.compose_up,
-            ("docker", "compose", "--project-name"): self.engine.compose_down,
-        }
-        for words, answer in known.items():
-            if tuple(command[: len(words)]) == words and not stdin:
-                with self.mutex:
-                    return answer(tuple(command), folder)
-        raise Untaught(f"run: {' '.join(command)}")
+        known: dict[str, Run] = {"up": self.engine.compose_up, "down": self.engine.compose_down}
+        verb = next((word for word in command if word in known), "")
+        if tuple(command[:3]) != ("docker", "compose", "--project-name") or not verb or stdin:
+            raise Untaught(f"run: {' '.join(command)}")
+        with self.mutex:
+            return known[verb](tuple(command), folder)
 
     def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
         with self.mutex:
             self._parents(path)
-            assert self.nodes.get(path, Node(b"")).content is not None, f"`{path}` is a folder"
-            self.nodes[path] = Node(content, mode, uid)
+            present = self.nodes.get(path, Node(b""))
+            assert present.content is not None, f"`{path}` is a folder"
+            same = path in self.nodes and present.content == content
+            self.nodes[path] = Node(content, mode, uid, present.written if same else self.tick())
+
+    def tick(self) -> int:
+        """The time; no two things happen at the same."""
+        self.clock += 1
+        return self.clock
 
     @contextmanager
     def lock(self, path: str, holder: str) -> Iterator[None]:
@@ -164,6 +170,7 @@ class FakeContainer:
     image_id: str
     serial: int
     folder: str
+    started: int
     looks: int = 0
     stopped: bool = False
 
@@ -174,6 +181,7 @@ class FakeContainer:
             labels={**self.definition["labels"], "com.docker.compose.project.working_dir": self.folder},
             image=self.definition["image"],
             image_id=self.image_id,
+            started=self.started,
         )
         if self.stopped:
             return replace(common, state="exited", health="")
@@ -222,6 +230,9 @@ class FakeEngine:
             raise self.unreachable
         return self.number
 
+    def folder(self) -> str:
+        return "/var/lib/docker"
+
     def containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
         wanted = None if names is None else set(names)
         with self.host.mutex:
@@ -264,7 +275,7 @@ class FakeEngine:
         self.images[reference] = {**labels, "id": f"sha256:{hashlib.sha256(context).hexdigest()}"}
 
     def restart(self, project: str, container: str) -> None:
-        self.made[container].looks = 0
+        self.made[container].looks, self.made[container].started = 0, self.host.tick()
         if self.scripts.get(container, Script()).cured_by_restart:
             del self.scripts[container]
 
@@ -276,7 +287,7 @@ class FakeEngine:
         del self.subnets[name]
 
     def execute(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
-        if (container, tuple(command[:2])) == ("caddy", ("caddy", "reload")):
+        if (container, tuple(command[:4])) == ("caddy", ("timeout", "60", "caddy", "reload")):
             self._load_caddyfile("/opt/kmu/rendered")
             return Answer(0, "")
         raise Untaught(f"execute {container}: {' '.join(command)}")
@@ -286,8 +297,10 @@ class FakeEngine:
 
     def compose_up(self, command: tuple[str, ...], folder: str | None) -> Answer:
         """Create, recreate or start one container; nothing when it runs as defined."""
+        *project_words, name = command[2:]
         assert folder is not None, "Compose needs the project's folder"
-        name = command[-1]
+        place = ("--project-name", "kmu", "--project-directory", folder, "--file", f"{folder}/compose.yaml")
+        assert tuple(project_words) == (*place, "up", "--detach", "--no-build", "--quiet-pull")
         project = parse_project(self.host.text(f"{folder}/compose.yaml"))
         definition = project["services"][name]
         image = self.images.get(definition["image"])
@@ -297,10 +310,10 @@ class FakeEngine:
         present = self.made.get(name)
         if present and (present.definition, present.image_id) == (definition, image["id"]):
             if present.stopped:
-                present.stopped, present.looks = False, 0
+                present.stopped, present.looks, present.started = False, 0, self.host.tick()
             return Answer(0, "")
         self._serial += 1
-        self.made[name] = FakeContainer(definition, image["id"], self._serial, folder)
+        self.made[name] = FakeContainer(definition, image["id"], self._serial, folder, self.host.tick())
         self._started(name, folder)
         return Answer(0, "")
 
@@ -387,7 +400,11 @@ class FakeCluster:
         self._sign_in(password)
         assert name in self.roles, f"role `{name}` must be there before its database"
         assert name not in self.found, f"database `{name}` exists"
-        self.found[name] = DatabaseFact(name, collation or DEFAULT_COLLATION)
+        self.found[name] = DatabaseFact(name, collation or DEFAULT_COLLATION, public=True)
+
+    def close_database(self, password: str, name: str) -> None:
+        self._sign_in(password)
+        self.found[name] = replace(self.found[name], public=False)
 
     def _sign_in(self, password: str) -> None:
         if "postgres" not in self.host.engine.made:

@@ -1,11 +1,12 @@
-"""The Docker engine through its SDK. What Compose does, `docker compose` does (see drivers/compose.py)."""
+"""The Docker engine through its SDK. Creating containers is left to `docker compose`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Answer, ContainerFact
@@ -16,9 +17,40 @@ if TYPE_CHECKING:
 
 SERVICE = "com.docker.compose.service"
 PROJECT = "com.docker.compose.project"
+ONE_OFF = "com.docker.compose.oneoff=False"
+"""Containers of `docker compose run` carry the same service name: they are not ours."""
 INSTALL_HINT = "install Docker Engine with its Compose plugin: https://docs.docker.com/engine/install/"
 
 
+Method = Callable[..., Any]
+Class = TypeVar("Class", bound=type)
+
+
+def translated(engine: Class) -> Class:
+    """What the SDK raises when the engine fails in the middle becomes an error that an admin can read."""
+    for name, method in [*vars(engine).items()]:
+        if not name.startswith("_"):
+            setattr(engine, name, _translated(method))
+    return engine
+
+
+def _translated(method: Method) -> Method:
+    @functools.wraps(method)
+    def guarded(*args: Any, **options: Any) -> Any:
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return method(*args, **options)
+        except (DockerException, RequestException, HTTPError, ConnectionError) as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise HostError(f"the Docker engine failed: {reason}", hint="`systemctl status docker` says more") from None
+
+    return guarded
+
+
+@translated
 class DockerEngine:
     """Connects at the first question, so that a command which needs no engine does not ask for one."""
 
@@ -37,12 +69,16 @@ class DockerEngine:
     def version(self) -> str:
         return str(self._client.version()["Version"])
 
+    def folder(self) -> str:
+        return str(self._client.info()["DockerRootDir"])
+
     def containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
         from docker.errors import NotFound
 
         wanted = None if names is None else set(names)
         facts: dict[str, ContainerFact] = {}
-        for item in self._client.api.containers(all=True, filters={"label": f"{PROJECT}={project}"}):
+        labels = [f"{PROJECT}={project}", ONE_OFF]
+        for item in self._client.api.containers(all=True, filters={"label": labels}):
             name = item["Labels"][SERVICE]
             if wanted is None or name in wanted:
                 with suppress(NotFound):
@@ -150,7 +186,7 @@ class DockerEngine:
         return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
     def _find(self, project: str, container: str) -> Container | None:
-        labels = [f"{PROJECT}={project}", f"{SERVICE}={container}"]
+        labels = [f"{PROJECT}={project}", f"{SERVICE}={container}", ONE_OFF]
         found: list[Any] = self._client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
         return found[0] if found else None
 
@@ -179,6 +215,14 @@ def _fact(attributes: Mapping[str, Any]) -> ContainerFact:
         image_id=attributes["Image"],
         restarts=attributes.get("RestartCount", 0),
         exit_code=state.get("ExitCode", 0),
-        started=state.get("StartedAt", ""),
+        started=_seconds(state["StartedAt"]),
         last_check=" ".join(failed.split())[-200:],
     )
+
+
+def _seconds(moment: str) -> float:
+    """Docker writes nanoseconds, and the year 1 for never."""
+    from datetime import datetime
+
+    whole, _, fraction = moment.removesuffix("Z").partition(".")
+    return max(0.0, datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}"))

@@ -59,11 +59,12 @@ class LocalHost:
         target = Path(path)
         beside = target.with_name(f".{target.name}.new")
         try:
+            if _holds(target, content):
+                _hand_over(target, mode, uid)
+                return
             target.parent.mkdir(parents=True, exist_ok=True)
             _write_private(beside, content)
-            if os.geteuid() == 0:
-                os.chown(beside, uid, uid)
-            beside.chmod(mode)
+            _hand_over(beside, mode, uid)
             beside.replace(target)
         except OSError as error:
             with suppress(OSError):
@@ -91,9 +92,7 @@ class LocalHost:
     def make_folder(self, path: str, *, mode: int, uid: int) -> None:
         try:
             Path(path).mkdir(parents=True, exist_ok=True)
-            if os.geteuid() == 0:
-                os.chown(path, uid, uid)
-            Path(path).chmod(mode)
+            _hand_over(Path(path), mode, uid)
         except OSError as error:
             raise _io_error("make", path, error) from None
 
@@ -106,6 +105,16 @@ class LocalHost:
                 target.unlink(missing_ok=True)
         except OSError as error:
             raise _io_error("remove", error.filename or path, error) from None
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == content
+
+
+def _hand_over(path: Path, mode: int, uid: int) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, uid, uid)
+    path.chmod(mode)
 
 
 def _write_private(path: Path, content: bytes) -> None:
@@ -126,7 +135,7 @@ def _fact(path: Path) -> Fact | None:
         return None
     except OSError as error:
         raise _io_error("read", str(path), error) from None
-    return Fact(digest, stat.S_IMODE(status.st_mode), status.st_uid, folder)
+    return Fact(digest, stat.S_IMODE(status.st_mode), status.st_uid, folder, status.st_mtime)
 
 
 def _io_error(verb: str, path: str, error: OSError) -> HostError:

@@ -24,10 +24,13 @@ class PostgresCluster:
         self._address = address
 
     def databases(self, password: str) -> dict[str, DatabaseFact]:
-        query = "SELECT datname, rolname, datcollate FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba"
+        query = (
+            "SELECT datname, rolname, datcollate, has_database_privilege('public', datname, 'CONNECT')"
+            " FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba"
+        )
         with self._superuser(password) as connection:
             rows = connection.execute(query).fetchall()
-        return {name: DatabaseFact(owner, collation) for name, owner, collation in rows}
+        return {name: DatabaseFact(owner, collation, public) for name, owner, collation, public in rows}
 
     def accepts(self, role: str, password: str) -> bool:
         from psycopg import OperationalError
@@ -55,6 +58,11 @@ class PostgresCluster:
         statement = SQL("CREATE DATABASE {0} OWNER {0} ENCODING 'UTF8' TEMPLATE template0").format(Identifier(name))
         with self._superuser(password) as connection:
             connection.execute(statement + locale)
+
+    def close_database(self, password: str, name: str) -> None:
+        from psycopg.sql import SQL, Identifier
+
+        with self._superuser(password) as connection:
             connection.execute(SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(Identifier(name)))
 
     @contextmanager

@@ -16,6 +16,12 @@ class Answer:
     stdout: str
     stderr: str = ""
 
+    @property
+    def reason(self) -> str:
+        """Why it failed: the last line of what it complained."""
+        lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
+        return lines[-1] if lines else f"it ended with code {self.code} and said nothing"
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -25,6 +31,8 @@ class Fact:
     mode: int
     uid: int
     folder: bool = False
+    written: float = 0.0
+    """When its content changed last, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +48,8 @@ class ContainerFact:
     image_id: str = ""
     restarts: int = 0
     exit_code: int = 0
-    started: str = ""
+    started: float = 0.0
+    """In seconds since 1970."""
     last_check: str = ""
     """What the last failed health check printed."""
 
@@ -49,12 +58,17 @@ class ContainerFact:
 class DatabaseFact:
     owner: str
     collation: str
+    public: bool = False
+    """Every role may connect to it."""
 
 
 class EngineReader(Protocol):
     """The Docker engine of the host, looked at."""
 
     def version(self) -> str: ...
+    def folder(self) -> str:
+        """Where the engine keeps images and containers."""
+
     def containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
         """The project's containers by Compose service, all or the named ones."""
 
@@ -92,6 +106,8 @@ class ClusterReader(Protocol):
 class Cluster(ClusterReader, Protocol):
     def set_role(self, password: str, role: str, role_password: str) -> None: ...
     def create_database(self, password: str, name: str, collation: str) -> None: ...
+    def close_database(self, password: str, name: str) -> None:
+        """Nobody but its owner may connect."""
 
 
 class Reader(Protocol):
@@ -117,7 +133,10 @@ class Host(Reader, Protocol):
     def cluster(self) -> Cluster: ...
     def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer: ...
     def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
-        """Write beside the old file and rename over it; missing folders are made."""
+        """Write beside the old file and rename over it; missing folders are made.
+
+        A file that has this content already only gets its mode and owner.
+        """
 
     def lock(self, path: str, holder: str) -> AbstractContextManager[None]:
         """Hold a lock file; it is free again when this process ends, however it ends.

@@ -50,11 +50,15 @@ COMMON: Definition = {
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The Compose project as text, the secret files its containers are granted, and each container's definition."""
+    """The Compose project as text, the secret files its containers are granted, and each container's definition.
+
+    `mounted` are the rendered files that each container reads when it starts.
+    """
 
     text: str
     grants: tuple[Grant, ...]
     containers: dict[str, Definition]
+    mounted: dict[str, tuple[str, ...]]
 
 
 def assemble(
@@ -67,6 +71,7 @@ def assemble(
     networks = {network.name: _network(stack, network) for network in stack.networks()}
     containers: Definition = {}
     granted: list[Grant] = []
+    paths: dict[str, tuple[str, ...]] = {}
     for service in stack.services:
         for container, fragment in _containers(service, fragments[service.name]):
             grants = _grants(stack, service, container, fragment, secrets)
@@ -74,8 +79,9 @@ def assemble(
             mounted = _mounted(service, definition, files) | {grant.path: grant.content for grant in grants}
             definition["labels"] = _labels(service, definition, networks, mounted)
             containers[container.name] = definition
+            paths[container.name] = tuple(mounted)
             granted += grants
-    return Project(_text(stack, containers, networks, granted), tuple(granted), containers)
+    return Project(_text(stack, containers, networks, granted), tuple(granted), containers, paths)
 
 
 def _text(stack: Stack, containers: Definition, networks: Definition, granted: Iterable[Grant]) -> str:

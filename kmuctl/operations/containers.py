@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
+from time import time
 
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import ContainerFact, EngineReader, Host, Reader
 from kmuctl.model.service import Container, Service
-from kmuctl.model.stack import Stack
+from kmuctl.model.stack import PROJECT, Stack
 from kmuctl.model.step import Drift, Step
-from kmuctl.operations.compose import DEFINITION, FILES, Definition
+from kmuctl.operations.compose import DEFINITION, FILE, FILES, Definition
+from kmuctl.operations.render import Rendered
 
 RESTARTS_UNTIL_HOPELESS = 12
 """Docker doubles its pause up to a minute: the twelfth restart comes after some four minutes of trying."""
@@ -55,21 +57,23 @@ def _network_step(name: str, subnet: str) -> Step:
 
 
 def container_step(
-    stack: Stack, service: Service, container: Container, definition: Definition, *, after: tuple[str, ...]
+    stack: Stack, service: Service, container: Container, rendered: Rendered, *, after: tuple[str, ...]
 ) -> Step:
-    """One container runs as defined and is healthy."""
+    """One container runs as defined, with the files as they are now, and is healthy."""
     name, folder = container.name, f"{stack.site.host.folder}/rendered"
+    files = [f"{folder}/{path}" for path in rendered.mounted[name]]
 
     def check(host: Reader) -> Drift | None:
         fact = host.engine.containers(stack.project, [name]).get(name)
-        return outdated(fact, definition, host.engine) or ailing(name, fact)
+        return (
+            outdated(fact, rendered.containers[name], host.engine) or ailing(name, fact) or overtaken(fact, files, host)
+        )
 
     def apply(host: Host) -> None:
-        fact = host.engine.containers(stack.project, [name]).get(name)
-        sick = fact is not None and fact.health == "unhealthy" and not outdated(fact, definition, host.engine)
         with _one_compose_at_a_time:
             compose_up(host, folder, name)
-        if sick:
+        fact = host.engine.containers(stack.project, [name]).get(name)
+        if stuck(fact) or overtaken(fact, files, host):
             host.engine.restart(stack.project, name)
 
     return Step(
@@ -79,15 +83,12 @@ def container_step(
 
 
 def compose_up(host: Host, folder: str, name: str) -> None:
-    command = ("docker", "compose", "up", "--detach", "--no-build", "--quiet-pull", name)
+    # every name spelt out: COMPOSE_FILE and its like in root's environment must not lead elsewhere
+    project = ("--project-name", PROJECT, "--project-directory", folder, "--file", f"{folder}/{FILE}")
+    command = ("docker", "compose", *project, "up", "--detach", "--no-build", "--quiet-pull", name)
     answer = host.run(command, folder=folder)
     if answer.code:
-        raise StepFailed(f"`docker compose up {name}` failed: {_last_line(answer.stderr)}", hint=_hint(answer.stderr))
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+        raise StepFailed(f"`docker compose up {name}` failed: {answer.reason}", hint=_hint(answer.stderr))
 
 
 def _hint(text: str) -> str:
@@ -124,6 +125,23 @@ def ailing(name: str, fact: ContainerFact | None) -> Drift | None:
         return Drift(f"{name} is starting" + (f": {fact.last_check}" if fact.last_check else ""))
     if fact.health == "unhealthy":
         return Drift(f"{name} is unhealthy: {fact.last_check or 'its check says nothing'}", hopeless=True)
+    return None
+
+
+def stuck(fact: ContainerFact | None) -> bool:
+    """Compose sees a container that runs, and leaves it alone."""
+    return fact is not None and (fact.health == "unhealthy" or fact.state == "restarting")
+
+
+def overtaken(fact: ContainerFact | None, files: Iterable[str], host: Reader) -> Drift | None:
+    """A file was written after the start: the container still has the old one, in memory or mounted by itself."""
+    if fact is None:
+        return None
+    present, now = host.facts(files), time()
+    for path in files:
+        # a clock that was set back must not make us restart for ever
+        if path not in present or fact.started < present[path].written <= now:
+            return Drift(f"it started before {path.rsplit('/', 1)[1]} was written")
     return None
 
 

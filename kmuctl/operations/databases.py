@@ -25,6 +25,8 @@ def database_step(database: Database, secrets: Secrets) -> Step:
         if fact is None:
             return Drift("to create")
         _refuse_foreign(database, fact)
+        if fact.public:
+            return Drift("every role may connect to it")
         accepted = host.cluster.accepts(database.name, password.reveal())
         return None if accepted else Drift("the role's password differs from the secrets file")
 
@@ -32,6 +34,7 @@ def database_step(database: Database, secrets: Secrets) -> Step:
         host.cluster.set_role(superuser.reveal(), database.name, password.reveal())
         if database.name not in host.cluster.databases(superuser.reveal()):
             host.cluster.create_database(superuser.reveal(), database.name, database.collation)
+        host.cluster.close_database(superuser.reveal(), database.name)
 
     return Step(
         name=f"database:{database.name}", check=check, apply=apply, after=(f"container:{SERVER}",), logs=(SERVER,)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
+from kmuctl.operations.files import DOMAIN_FILE
+from kmuctl.services import CATALOG
 
 
 def down(stack: Stack, host: Host) -> list[str]:
@@ -15,15 +17,15 @@ def down(stack: Stack, host: Host) -> list[str]:
     names = sorted(host.engine.containers(stack.project))
     answer = host.run(("docker", "compose", "--project-name", stack.project, "down", "--remove-orphans", "--volumes"))
     if answer.code:
-        reason = answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else "it said nothing"
-        raise HostError(f"`docker compose down` failed: {reason}", hint="run `kmuctl down` again")
+        raise HostError(f"`docker compose down` failed: {answer.reason}", hint="run `kmuctl down` again")
     return names
 
 
 def purgeable(stack: Stack, host: Host) -> list[str]:
-    """Paths that `--purge` removes, those that exist."""
+    """Paths that `--purge` removes, those that exist: what kmuctl made, for any app it knows, and nothing else."""
     folder = stack.site.host.folder
-    return sorted(host.facts(f"{folder}/{name}" for name in ("data", "rendered", "secrets.env", "state")))
+    data = (f"data/{service.name}" for service in CATALOG)
+    return sorted(host.facts(f"{folder}/{name}" for name in (*data, DOMAIN_FILE, "rendered", "secrets.env", "state")))
 
 
 def purge(stack: Stack, host: Host) -> list[str]:

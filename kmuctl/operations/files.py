@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from itertools import groupby
 
-from kmuctl.model.errors import ConfigError
 from kmuctl.model.host import Fact, Host, Reader
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step
-from kmuctl.operations.render import File
+from kmuctl.operations.render import OWN, File
 
 MAX_NAMED = 3
+DOMAIN_FILE = "data/domain"
+"""Beside the data: whose it is."""
 
 
 def data_step(stack: Stack, service: Service) -> Step:
@@ -67,7 +68,7 @@ def stale_step(folder: str, files: Mapping[str, File], *, after: tuple[str, ...]
     """No rendered file of an app that was switched off stays behind. After the writing: that has files of its own."""
 
     def stale(host: Reader) -> list[str]:
-        return [path for path in host.tree(folder) if path not in files]
+        return [path for path in host.tree(folder) if path not in files and path.split("/")[0] in OWN]
 
     def check(host: Reader) -> Drift | None:
         found = stale(host)
@@ -83,28 +84,6 @@ def stale_step(folder: str, files: Mapping[str, File], *, after: tuple[str, ...]
 def copy_step(name: str, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> Step:
     """One file with this content."""
     return _files_step(name, {path: File(content, "", mode, uid)}, path.rsplit("/", 1)[0])
-
-
-def certificate_step(stack: Stack) -> Step:
-    """Mode "files": Caddy gets its own copy of the company's certificate and key, the key for root's eyes only."""
-    tls, folder = stack.site.tls, f"{stack.site.host.folder}/data/caddy/certs"
-    copies = ((str(tls.certificate), f"{folder}/site.crt", 0o644), (str(tls.key), f"{folder}/site.key", 0o600))
-
-    def check(host: Reader) -> Drift | None:
-        facts = host.facts([path for source, target, _ in copies for path in (source, target)])
-        for source, target, mode in copies:
-            if source not in facts:
-                raise ConfigError(f"tls: `{source}` does not exist on this machine", hint="put the file there first")
-            present = facts.get(target)
-            if present is None or (present.digest, present.mode) != (facts[source].digest, mode):
-                return Drift(f"to copy: {source}")
-        return None
-
-    def apply(host: Host) -> None:
-        for source, target, mode in copies:
-            host.write(target, host.read(source) or b"", mode=mode)
-
-    return Step(name="certificate", check=check, apply=apply, after=("data:caddy",))
 
 
 def _named(names: Iterable[str]) -> str:

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Reader
 from kmuctl.model.stack import Stack
+from kmuctl.operations.files import DOMAIN_FILE
 
 MIN_ENGINE, MIN_COMPOSE = (20, 10), (2, 20)
 FIRST_DISK, LATER_DISK = 10 * 1024, 1024
-"""MiB to have free before images are there, and afterwards."""
+"""MiB that the engine's disk needs before images are there; any disk needs at any time."""
+WIDE = 8
+"""Routes shorter than this lead to the internet or into a full-tunnel VPN; our own are more specific and win."""
 INSTALL = "install it as Docker's own guide says: https://docs.docker.com/engine/install/"
 
 
@@ -22,6 +25,7 @@ def preflight(stack: Stack, host: Reader) -> list[str]:
     _require_root(host)
     _require_docker(host)
     refuse_other_site(stack, host)
+    _refuse_other_domain(stack, host)
     found = [*_taken_ports(stack, host), *_colliding_subnets(stack, host), *_too_little(stack, host)]
     if found:
         text = "\n".join(["this machine is not ready:", *(f"  {line}" for line, _ in found)])
@@ -63,6 +67,17 @@ def refuse_other_site(stack: Stack, host: Reader) -> None:
                 f"another site runs on this machine, from `{folder}`",
                 hint=f"one site a machine; stop the other with `kmuctl --site {theirs} down`",
             )
+
+
+def _refuse_other_domain(stack: Stack, host: Reader) -> None:
+    """Mail, chat and sign-on are bound to the domain that they were set up with."""
+    folder, wanted = stack.site.host.folder, stack.site.domain
+    present = (host.read(f"{folder}/{DOMAIN_FILE}") or b"").decode(errors="replace").strip()
+    if present not in ("", wanted):
+        raise HostError(
+            f"`{folder}` holds the data of {present}, not of {wanted}",
+            hint="set the domain back, or another `folder` under [host]: data cannot move to another domain",
+        )
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -108,8 +123,8 @@ def _colliding_subnets(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
     own = {subnet for name, subnets in present.items() if name.startswith(f"{stack.project}_") for subnet in subnets}
     routes = json.loads(host.query(("ip", "-json", "-4", "route", "show")).stdout or "[]")
     for route in routes:
-        target = str(route["dst"])
-        if target == "default" or target in own or not ours.overlaps(ipaddress.ip_network(target, strict=False)):
+        target = ipaddress.ip_network("0.0.0.0/0" if route["dst"] == "default" else route["dst"], strict=False)
+        if target.prefixlen < WIDE or str(target) in own or not ours.overlaps(target):
             continue
         yield (
             f"network.subnet {ours} collides with the route to {target} on {route.get('dev', '?')}",
@@ -124,13 +139,24 @@ def _too_little(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
             f"{total} MiB of memory: these apps may use {stack.memory()} MiB",
             "take a bigger server, or switch apps off under [apps] in kmu.toml",
         )
-    needed = LATER_DISK if host.engine.containers(stack.project) else FIRST_DISK
-    free = _free_disk(host, stack.site.host.folder)
-    if free is not None and free < needed:
-        yield (
-            f"{free} MiB free on the disk of `{stack.site.host.folder}`: {needed} MiB are needed",
+    yield from (
+        (
+            f"{free} MiB free on the disk of `{mount}`: {needed} MiB are needed",
             "free some space (`docker image prune`), or take a bigger disk",
         )
+        for mount, (free, needed) in _disks(stack, host).items()
+        if free < needed
+    )
+
+
+def _disks(stack: Stack, host: Reader) -> dict[str, tuple[int, int]]:
+    """MiB free and MiB needed by mount point: the engine's disk, and that of the site's folder."""
+    images = LATER_DISK if host.engine.containers(stack.project) else FIRST_DISK
+    found: dict[str, tuple[int, int]] = {}
+    for folder, needed in ((host.engine.folder(), images), (stack.site.host.folder, LATER_DISK)):
+        mount, free = _free_disk(host, folder)
+        found.setdefault(mount, (free, needed))
+    return found
 
 
 def _tight_memory(stack: Stack, host: Reader) -> Iterator[str]:
@@ -144,11 +170,13 @@ def _memory(host: Reader) -> int:
     return int(found[1]) // 1024 if found else 0
 
 
-def _free_disk(host: Reader, folder: str) -> int | None:
-    """MiB free where the folder is, or will be."""
+def _free_disk(host: Reader, folder: str) -> tuple[str, int]:
+    """The mount point where the folder is, or will be, and the MiB free there."""
     parts = folder.split("/")
     candidates = ["/".join(parts[:count]) or "/" for count in range(len(parts), 0, -1)]
     existing = host.facts(candidates)
-    place = next(path for path in candidates if path in existing)
-    answer = host.query(("df", "-Pk", place))
-    return int(answer.stdout.splitlines()[1].split()[3]) // 1024 if answer.code == 0 else None
+    answer = host.query(("df", "-Pk", next(path for path in candidates if path in existing)))
+    if answer.code:
+        raise HostError(f"cannot see how much disk is free: `df` says: {answer.reason}")
+    *_, kilobytes, _, mount = answer.stdout.splitlines()[1].split(maxsplit=5)
+    return mount, int(kilobytes) // 1024

@@ -36,10 +36,12 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Every file by its path below `rendered/`, sorted, and the containers that `compose.yaml` defines."""
+    """Every file by its path below `rendered/`, sorted, the containers that `compose.yaml` defines, and their files."""
 
     files: dict[str, File]
     containers: dict[str, Definition]
+    mounted: dict[str, tuple[str, ...]]
+    """Paths of the files that each container reads when it starts."""
 
 
 def render(stack: Stack, secrets: Mapping[str, Secret], sources: Mapping[str, str] | None = None) -> Rendered:
@@ -62,7 +64,7 @@ def render(stack: Stack, secrets: Mapping[str, Secret], sources: Mapping[str, st
         for grant in project.grants
     }
     files[compose.FILE] = File(project.text.encode(), "project")
-    return Rendered(dict(sorted(files.items())), project.containers)
+    return Rendered(dict(sorted(files.items())), project.containers, project.mounted)
 
 
 @cache

@@ -10,7 +10,7 @@ from kmuctl.model.step import Step
 from kmuctl.operations import caddy
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
-from kmuctl.operations.files import certificate_step, copy_step, data_step, file_steps, stale_step
+from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
 from kmuctl.operations.render import Rendered, render
 from kmuctl.operations.vault import Vault, secrets_step
 
@@ -24,23 +24,23 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     yield from prepared
     images = {step.name: step for step in _images(stack)}
     yield from images.values()
-    yield from (database_and_containers := [*_run(stack, vault, rendered, tuple(step.name for step in prepared))])
-    names = tuple(step.name for step in database_and_containers)
+    yield from network_steps(stack)
+    yield from (running := [*_run(stack, vault, rendered, tuple(step.name for step in prepared))])
     caddyfile, definition = rendered.files["caddy/Caddyfile"].content, rendered.containers["caddy"]
     yield caddy.config_step(caddyfile, definition, after=("container:caddy",))
-    yield orphans_step(stack, after=names)
+    yield orphans_step(stack, after=tuple(step.name for step in running))
 
 
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:
     folder = stack.site.host.folder
     yield secrets_step(vault)
     yield copy_step("site", f"{folder}/kmu.toml", site_file)
+    yield copy_step("domain", f"{folder}/{DOMAIN_FILE}", f"{stack.site.domain}\n".encode())
     yield from (data_step(stack, service) for service in stack.services if service.data)
     if stack.site.tls.mode == "files":
-        yield certificate_step(stack)
+        yield caddy.certificate_step(stack)
     yield from (written := [*file_steps(f"{folder}/rendered", rendered.files)])
     yield stale_step(f"{folder}/rendered", rendered.files, after=tuple(step.name for step in written))
-    yield from network_steps(stack)
 
 
 def _images(stack: Stack) -> Iterator[Step]:
@@ -62,10 +62,11 @@ def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ..
             before = (
                 *prepared,
                 f"image:{definition['image']}",
+                *(f"network:{stack.project}_{network}" for network in definition["networks"]),
                 *(f"database:{database.name}" for database in service.databases),
                 *(f"container:{other}" for other in definition.get("depends_on", ())),
             )
-            yield container_step(stack, service, service.container(name), definition, after=before)
+            yield container_step(stack, service, service.container(name), rendered, after=before)
 
 
 def _start_order(service: Service, rendered: Rendered) -> list[str]:

@@ -201,7 +201,7 @@ def test_purge_without_a_person_and_without_yes_is_refused(up: FakeHost) -> None
 def test_purge_with_yes_removes_all_data(up: FakeHost) -> None:
     """D49."""
     text = kmuctl("down", "--purge", "--yes").stdout
-    assert "removed: /opt/kmu/data\n" in text
+    assert "removed: /opt/kmu/data/postgres\n" in text
     assert up.tree(FOLDER) == ["kmu.toml"]
 
 

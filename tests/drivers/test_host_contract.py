@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_writing_again_replaces_content_and_mode(host: Host, folder: str) -> Non
     assert host.read(f"{folder}/file") == b"new"
     assert host.facts([f"{folder}/file"])[f"{folder}/file"].mode == 0o600
     assert host.tree(folder) == ["file"]
+
+
+def test_writing_the_same_again_changes_only_mode_and_owner(host: Host, folder: str) -> None:
+    path = f"{folder}/file"
+    host.write(path, b"same", mode=0o644, uid=ME)
+    before = host.facts([path])[path]
+    host.write(path, b"same", mode=0o600, uid=ME)
+    assert host.facts([path])[path] == replace(before, mode=0o600)
+    host.write(path, b"other", mode=0o600, uid=ME)
+    assert host.facts([path])[path].written > before.written
 
 
 def test_what_is_not_there(host: Host, folder: str) -> None:

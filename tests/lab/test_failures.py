@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,10 @@ def test_a_machine_without_a_usable_compose(site: LabSite, tmp_path: Path, versi
 def test_a_user_without_rights(site: LabSite) -> None:
     """D30: nobody is told what to do about it: exit 1."""
     before = everything(site)
-    done = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", *site.command("up"))
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
+    if run(*nobody, sys.executable, "-c", "import kmuctl").returncode:
+        pytest.skip("this checkout is in a folder that others may not enter")
+    done = run(*nobody, *site.command("up"))
     assert everything(site) == before
     assert (done.returncode, "sudo" in done.stderr) == (1, True), done.stderr
 

@@ -151,7 +151,7 @@ def test_ports_of_apps_that_are_off_do_not_count() -> None:
 def test_too_little_disk() -> None:
     """D47."""
     error = refusal(replace(NOTHING, disk=4000).host())
-    assert error.message.endswith("4000 MiB free on the disk of `/opt/kmu`: 10240 MiB are needed")
+    assert error.message.endswith("4000 MiB free on the disk of `/`: 10240 MiB are needed")
     assert "free some space" in error.hint
 
 
@@ -184,13 +184,34 @@ def test_tight_memory_is_a_warning() -> None:
     assert warning.endswith("it may become slow")
 
 
-@pytest.mark.parametrize("target", ["10.231.112.0/24", "10.231.120.7", "10.0.0.0/8"])
+@pytest.mark.parametrize("target", ["10.231.112.0/24", "10.231.120.7/32", "10.0.0.0/8"])
 def test_a_subnet_collides_with_a_route(target: str) -> None:
     """K32."""
     routes = [{"dst": "default", "dev": "eth0"}, {"dst": target, "dev": "wg0"}]
     error = refusal(replace(NOTHING, routes=routes).host())
     assert error.message.endswith(f"network.subnet 10.231.112.0/20 collides with the route to {target} on wg0")
     assert error.hint == "choose another private /20 as `subnet` under [network] in kmu.toml"
+
+
+def test_a_route_to_one_address_collides() -> None:
+    """`ip` shows it without a prefix length."""
+    assert (
+        "10.231.120.7/32 on wg0"
+        in refusal(replace(NOTHING, routes=[{"dst": "10.231.120.7", "dev": "wg0"}]).host()).message
+    )
+
+
+def test_a_tunnel_for_everything_does_not_collide() -> None:
+    """A VPN that takes all traffic splits the world in two; our own routes are more specific and win."""
+    routes = [{"dst": target, "dev": "tun0"} for target in ("0.0.0.0/1", "128.0.0.0/1")]
+    assert preflight(stack(), replace(NOTHING, routes=routes).host()) == []
+
+
+def test_data_of_another_domain_is_refused() -> None:
+    """K1: mail, chat and sign-on cannot move to another name."""
+    host = running()
+    with pytest.raises(HostError, match=r"`/opt/kmu` holds the data of acme.example, not of other.example"):
+        preflight(stack(domain="other.example"), host)
 
 
 def test_our_own_networks_do_not_collide() -> None:

@@ -62,9 +62,11 @@ def test_purge_removes_all_but_the_site_file() -> None:
     """D49."""
     host = running()
     down(stack(), host)
-    assert purgeable(stack(), host) == [f"{FOLDER}/{name}" for name in ("data", "rendered", "secrets.env")]
+    host.write(f"{FOLDER}/data/notes-of-the-admin.txt", b"mine")
+    found = purgeable(stack(), host)
+    assert {f"{FOLDER}/{name}" for name in ("data/postgres", "rendered", "secrets.env")} <= set(found)
     purge(stack(), host)
-    assert host.tree(FOLDER) == ["kmu.toml"]
+    assert host.tree(FOLDER) == ["data/notes-of-the-admin.txt", "kmu.toml"]
     assert purgeable(stack(), host) == []
 
 

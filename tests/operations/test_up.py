@@ -9,6 +9,7 @@ import pytest
 from kmuctl.model.errors import ConfigError
 from kmuctl.model.host import DatabaseFact
 from kmuctl.model.step import Outcome, State
+from kmuctl.operations.caddy import RELOAD
 from kmuctl.operations.plan import converge, survey
 from tests.fakes import FakeHost, Script
 from tests.golden import golden
@@ -108,7 +109,7 @@ def test_caddy_reloads_instead_of_being_recreated() -> None:
     host = running()
     serial, loads = host.engine.made["caddy"].serial, host.engine.caddy_loads
     host.write(f"{FOLDER}/rendered/caddy/Caddyfile", b"# edited by hand\n")
-    host.engine.execute("kmu", "caddy", ("caddy", "reload"))
+    host.engine.execute("kmu", "caddy", RELOAD)
     assert changed(go_up(host)) == {"files:caddy", "caddy:config"}
     assert host.engine.made["caddy"].serial == serial
     assert host.engine.caddy_loads == loads + 2
@@ -123,6 +124,21 @@ def test_a_configuration_that_caddy_refuses_is_never_loaded() -> None:
     assert outcome.state is State.FAILED
     assert outcome.cause == "Caddy refuses its configuration: Error: unrecognized encoder module: formatted"
     assert host.engine.caddy_loads == loads
+
+
+def test_a_renewed_certificate_of_the_company_is_served() -> None:
+    """Mode "files": Caddy reads it again, though its configuration is the same."""
+    tls = {"mode": "files", "certificate": "/etc/ssl/site.crt", "key": "/etc/ssl/site.key"}
+    host = running()
+    for path in ("/etc/ssl/site.crt", "/etc/ssl/site.key"):
+        host.write(path, b"old", mode=0o600)
+    go_up(host, tls=tls)
+    loads, caddy = host.engine.caddy_loads, host.engine.made["caddy"].serial
+    host.write("/etc/ssl/site.crt", b"renewed")
+    assert changed(go_up(host, tls=tls)) == {"certificate"}
+    assert host.text(f"{FOLDER}/data/caddy/certs/site.crt") == "renewed"
+    assert host.nodes[f"{FOLDER}/data/caddy/certs/site.key"].mode == 0o600
+    assert (host.engine.caddy_loads, host.engine.made["caddy"].serial) == (loads + 1, caddy)
 
 
 def test_an_app_switched_off_leaves_no_trace_but_its_data() -> None:
@@ -211,6 +227,13 @@ def test_a_sick_container_is_restarted_by_the_next_up() -> None:
     )
 
 
+def test_a_crashing_container_is_restarted_by_the_next_up() -> None:
+    """Docker waits up to a minute between its own attempts; whoever mended the cause need not."""
+    host = running()
+    host.engine.scripts["coturn"] = Script(end="restarting", cured_by_restart=True)
+    assert changed(go_up(host)) == {"container:coturn"}
+
+
 def test_a_container_that_keeps_crashing_is_given_up_early() -> None:
     host = empty()
     host.engine.scripts["coturn"] = Script(end="restarting")
@@ -245,13 +268,31 @@ def test_a_new_subnet_replaces_the_networks() -> None:
     assert all(subnet.startswith("10.99.") for subnet in host.engine.subnets.values())
 
 
-def test_a_file_changed_by_hand_comes_back_and_its_container_stays() -> None:
+def test_a_file_changed_by_hand_comes_back_and_its_container_reads_it_again() -> None:
+    """Restarted, not created anew: it may have started with the other content, or have it mounted by itself."""
     host = running()
     path = f"{FOLDER}/rendered/synapse/homeserver.yaml"
-    wanted = host.read(path)
+    wanted, serial = host.read(path), host.engine.made["synapse"].serial
     host.write(path, b"server_name: elsewhere\n", mode=0o600, uid=991)
-    assert changed(go_up(host)) == {"files:synapse"}
-    assert host.read(path) == wanted
+    planned = plan(host)
+    assert planned["container:synapse"].cause == "it started before homeserver.yaml was written"
+    assert changed(go_up(host)) == changed(planned) == {"files:synapse", "container:synapse"}
+    assert (host.read(path), host.engine.made["synapse"].serial) == (wanted, serial)
+    assert changed(plan(host)) == set()
+
+
+def test_a_file_that_was_deleted_comes_back() -> None:
+    host = running()
+    host.remove(f"{FOLDER}/rendered/secrets/synapse/turn_secret")
+    planned = changed(plan(host))
+    assert changed(go_up(host)) == planned == {"files:synapse", "container:synapse"}
+
+
+def test_what_somebody_else_put_into_our_folder_stays() -> None:
+    host = running()
+    host.write(f"{FOLDER}/rendered/compose.override.yaml", b"services: {}\n")
+    assert changed(go_up(host)) == set()
+    assert host.read(f"{FOLDER}/rendered/compose.override.yaml") is not None
 
 
 def test_a_file_that_became_readable_by_others_is_closed_again() -> None:
@@ -321,6 +362,15 @@ def test_a_foreign_owner_is_refused() -> None:
     outcome = go_up(host)["database:nextcloud"]
     assert outcome.cause == "database `nextcloud` belongs to `somebody`"
     assert outcome.hint == "if it is the right one: `ALTER DATABASE nextcloud OWNER TO nextcloud`"
+
+
+def test_a_database_open_to_every_role_is_closed() -> None:
+    """One that was made by a kmuctl which was killed before it shut the door."""
+    host = running()
+    host.cluster.found["synapse"] = replace(host.cluster.found["synapse"], public=True)
+    assert plan(host)["database:synapse"].cause == "every role may connect to it"
+    assert changed(go_up(host)) == {"database:synapse"}
+    assert not any(database.public for database in host.cluster.found.values())
 
 
 def test_a_role_follows_the_secrets_file() -> None:

@@ -1,0 +1,54 @@
+"""What the Docker SDK raises in the middle of the work is told in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from docker.errors import APIError
+from requests.exceptions import ConnectionError as NoConnection
+from requests.exceptions import ReadTimeout
+
+from kmuctl.drivers.engine import DockerEngine
+from kmuctl.model.errors import HostError
+
+
+class Broken:
+    """A client for which every question ends in this error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (APIError("500 Server Error\nmore"), "500 Server Error"),
+        (NoConnection("Connection aborted."), "Connection aborted."),
+        (ReadTimeout(), "ReadTimeout"),
+        (ConnectionResetError(104, "Connection reset by peer"), "[Errno 104] Connection reset by peer"),
+    ],
+)
+def test_an_engine_that_fails_in_the_middle(error: Exception, reason: str) -> None:
+    engine = DockerEngine()
+    engine.__dict__["_client"] = Broken(error)
+    for question in (
+        engine.version,
+        engine.networks,
+        lambda: engine.containers("kmu"),
+        lambda: engine.image("caddy:2"),
+    ):
+        with pytest.raises(HostError) as caught:
+            question()
+        assert caught.value.message == f"the Docker engine failed: {reason}"
+        assert caught.value.hint
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    engine = DockerEngine()
+    engine.__dict__["_client"] = Broken(KeyError("Version"))
+    with pytest.raises(KeyError):
+        engine.version()
