@@ -33,7 +33,7 @@ def open_vault(stack: Stack, host: Reader) -> Vault:
     that only the admin knows.
     """
     path = f"{stack.site.host.folder}/{FILE}"
-    text = (host.read(path) or b"").decode(errors="replace")
+    text = read_text(host, path)
     known = parse(text, host.read, path=path)
     lacking = [spec for spec in stack.secrets() if spec.name not in known]
     _refuse_sealed(stack, lacking, host, path)
@@ -41,6 +41,14 @@ def open_vault(stack: Stack, host: Reader) -> Vault:
     _refuse_unfit(stack, known, path)
     fresh = {spec.name: Secret(spec.make()) for spec in lacking if spec.make}
     return Vault(path, text or HEADER, Secrets({**known, **fresh}), fresh)
+
+
+def read_text(host: Reader, path: str) -> str:
+    """The secrets file as it is, "" when there is none."""
+    try:
+        return (host.read(path) or b"").decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"`{path}` is not UTF-8 text", hint="put back the copy from your backup") from None
 
 
 def _refuse_sealed(stack: Stack, lacking: list[SecretSpec], host: Reader, path: str) -> None:
@@ -82,17 +90,18 @@ def secrets_step(vault: Vault) -> Step:
             return Drift(f"{len(vault.fresh)} secrets to make")
         if missing := parse_missing(vault, host):
             return Drift(f"new: {', '.join(missing)}")
-        return Drift(f"mode is {fact.mode:o}, not 600") if fact.mode != 0o600 else None
+        if (fact.mode, fact.uid) != (0o600, 0):
+            return Drift(f"belongs to user {fact.uid} with mode {fact.mode:o}, not to root alone")
+        return None
 
     def apply(host: Host) -> None:
         text = append(vault.text, {name: vault.fresh[name] for name in parse_missing(vault, host)})
-        host.write(vault.path, text.encode(), mode=0o600)
+        host.write(vault.path, text.encode(), mode=0o600, uid=0)
 
     return Step(name="secrets", check=check, apply=apply)
 
 
 def parse_missing(vault: Vault, host: Reader) -> list[str]:
     """Names made in this run that the file on the host does not have yet."""
-    text = (host.read(vault.path) or b"").decode(errors="replace")
-    known = parse(text, host.read, path=vault.path)
+    known = parse(read_text(host, vault.path), host.read, path=vault.path)
     return [name for name in vault.fresh if name not in known]

@@ -81,11 +81,13 @@ def test_a_second_kmuctl_waits_its_turn_and_ctrl_c_loses_nothing(site: LabSite) 
     docker("rm", "--force", name_of("element"), name_of("homepage"))
     with site.started("up") as first:
         eventually(lambda: health("homepage") == "starting", within=30, every=0.1, what="the first is at work")
+        first.send_signal(signal.SIGSTOP)  # however slow this machine is, it is in the middle
         second = site.kmuctl("up")
         assert second.returncode == 4
         assert f"`kmuctl up`, process {first.pid}" in second.stderr
         assert site.kmuctl("down").returncode == 4
         first.send_signal(signal.SIGINT)
+        first.send_signal(signal.SIGCONT)
         said, _ = first.communicate(timeout=60)
     assert (first.returncode, "Traceback" in said) == (130, False), said
     site.up()

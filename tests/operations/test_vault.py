@@ -85,13 +85,22 @@ def test_a_new_app_gets_its_secrets() -> None:
     assert set(vault.fresh) == {"jitsi_jicofo_password", "jitsi_jvb_password", "jitsi_jwt_secret"}
 
 
-def test_a_file_that_others_can_read_is_closed() -> None:
+@pytest.mark.parametrize(("mode", "uid"), [(0o644, 0), (0o600, 1000)])
+def test_a_file_that_others_can_read_is_closed(mode: int, uid: int) -> None:
     host = FakeHost()
     kept(host)
-    host.write(PATH, host.text(PATH).encode(), mode=0o644)
+    host.write(PATH, host.text(PATH).encode(), mode=mode, uid=uid)
     outcome = bring([secrets_step(open_vault(stack(), host))], host)["secrets"]
-    assert outcome.cause == "mode is 644, not 600"
-    assert host.nodes[PATH].mode == 0o600
+    assert outcome.cause == f"belongs to user {uid} with mode {mode:o}, not to root alone"
+    assert (host.nodes[PATH].mode, host.nodes[PATH].uid) == (0o600, 0)
+
+
+def test_a_file_in_another_encoding_is_refused() -> None:
+    """U55: writing it back would damage the admin's own values."""
+    host = FakeHost()
+    host.write(PATH, "MAIL_RELAY_PASSWORD='schlüssel'\n".encode("latin-1"), mode=0o600)
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        open_vault(stack(**RELAY), host)
 
 
 SEALED = {
