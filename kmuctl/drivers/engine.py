@@ -126,9 +126,10 @@ class DockerEngine:
     def pull(self, reference: str) -> None:
         from docker.errors import APIError
 
-        name, _, tag = reference.partition("@")[0].rpartition(":")
+        tagged, _, digest = reference.partition("@")
+        name, _, tag = tagged.rpartition(":")
         try:
-            self._client.images.pull(name, tag=tag)
+            self._client.images.pull(name, tag=digest or tag)
         except APIError as error:
             reason = (error.explanation or str(error)).strip().splitlines()[0]
             hint = "check the name under [images], the registry's status and this machine's way to the internet"

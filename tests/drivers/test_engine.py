@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,6 +46,24 @@ def test_an_engine_that_fails_in_the_middle(error: Exception, reason: str) -> No
             question()
         assert caught.value.message == f"the Docker engine failed: {reason}"
         assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("reference", "wanted"),
+    [
+        ("caddy:2.11.7", ("caddy", "2.11.7")),
+        ("registry.example:5000/a/caddy:2.11.7", ("registry.example:5000/a/caddy", "2.11.7")),
+        (f"caddy:2.11.7@sha256:{'a' * 64}", ("caddy", f"sha256:{'a' * 64}")),
+    ],
+)
+def test_a_digest_is_pulled_by_itself(reference: str, wanted: tuple[str, str]) -> None:
+    """Whoever pins one wants this content, whatever the tag has become."""
+    pulled: list[tuple[str, str]] = []
+    engine = DockerEngine()
+    images = SimpleNamespace(pull=lambda name, tag: pulled.append((name, tag)))
+    engine.__dict__["_client"] = SimpleNamespace(images=images)
+    engine.pull(reference)
+    assert pulled == [wanted]
 
 
 def test_a_bug_keeps_its_traceback() -> None:
