@@ -173,7 +173,7 @@ def app(number: int) -> Service:
 
 def idle_up() -> Iterator[Row]:
     """`kmuctl up` on a healthy stack; the first run is not counted, it may find something to do."""
-    site = os.environ.get("KMU_BENCH_SITE", "/opt/kmu/kmu.toml")
+    site = os.environ.get("KMU_BENCH_SITE", "/opt/kmu-demo/kmu.toml")
     status = subprocess.run([KMUCTL, "--json", "--site", site, "status"], check=False, capture_output=True)
     if status.returncode or not json.loads(status.stdout)["ok"]:
         yield Row("kmuctl up, nothing to do", "skipped: run scripts/demo first", "", "", "5 s", met=True)
