@@ -6,29 +6,56 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
-from kmuctl.model.errors import ConfigError, KmuError
+from kmuctl.model.errors import INTERRUPTED, ConfigError, KmuError
 
 if TYPE_CHECKING:
     from kmuctl.console import Console
     from kmuctl.model.stack import Stack
 
-OK, FAILED, USAGE, DIFFERENCES, BUSY, INTERRUPTED = 0, 1, 2, 3, 4, 130
+OK, FAILED, DIFFERENCES = 0, 1, 3
 EXIT_CODES = (
     "Exit codes: 0 fine, 1 failed, 2 usage or site file, 3 findings or differences, "
     "4 another kmuctl holds the lock, 130 interrupted."
 )
 HOST_SITE = Path("/opt/kmu/kmu.toml")
 
+
+class Group(TyperGroup):
+    """Says a usage error as JSON where `--json` was given, before or after the subcommand."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        words = sys.argv[1:] if args is None else list(args)
+        if "--json" not in takewhile(lambda word: word != "--", words):
+            return super().main(words, *more, **options)
+        try:
+            code = super().main(words, *more, **options | {"standalone_mode": False})
+        except TyperException as error:
+            code = error.exit_code
+            _fail_as_json(error.format_message())
+        sys.exit(code)
+
+
+def _fail_as_json(message: str) -> None:
+    from kmuctl.console import Console
+
+    hint = "`kmuctl --help` lists the commands, `kmuctl COMMAND --help` what one takes"
+    Console(as_json=True).fail(ConfigError(message, hint=hint))
+
+
 # Plain help: rich's boxes cost twice as much time as everything else that `--help` does.
 app = typer.Typer(
-    name="kmuctl", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    name="kmuctl", cls=Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="A small company's own collaboration server, from one site file.", epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
@@ -96,7 +123,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             known.console.fail(error)
             raise typer.Exit(error.exit_code) from None
         except (KeyboardInterrupt, typer.Abort):
-            known.console.note("interrupted: the same command goes on from here")
+            known.console.interrupted()
             raise typer.Exit(INTERRUPTED) from None
 
     signature = inspect.signature(function, eval_str=True)
@@ -191,8 +218,10 @@ def bring_up(
 
     stack = known.stack()
     if dry_run:
-        changes = command_.plan(known.console, stack, known.site, only)
-        raise typer.Exit(DIFFERENCES if exit_code and changes else OK)
+        counts = command_.plan(known.console, stack, known.site, only, pull=pull)
+        if counts["failed"]:
+            raise typer.Exit(FAILED)
+        raise typer.Exit(DIFFERENCES if exit_code and counts["change"] + counts["blocked"] else OK)
     if not command_.run(known.console, stack, known.site, only, pull=pull):
         raise typer.Exit(FAILED)
 
@@ -226,9 +255,11 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Show the last log lines of a service or a container."""
-    from kmuctl.commands.operate import show_logs
+    from kmuctl.commands.operate import follow_logs, show_logs
 
-    show_logs(known.console, known.stack(), name, lines, follow=follow)
+    if follow:
+        raise typer.Exit(follow_logs(known.console, known.stack(), name, lines))
+    show_logs(known.console, known.stack(), name, lines)
 
 
 @command
@@ -244,10 +275,15 @@ def exec_(
 
 
 def main() -> None:
+    os.umask(0o022)  # root's own may be 077: then nobody else could reach the folders that containers read
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
-        # the reader (`| head`) has seen enough
+        # the reader (`| head`) has seen enough; Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
