@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,7 +77,18 @@ class Globals:
 def default_site() -> Path:
     """`kmu.toml` here, else the one of this machine."""
     here = Path("kmu.toml")
-    return HOST_SITE if not here.exists() and HOST_SITE.exists() else here
+    return HOST_SITE if not _is_there(here) and _is_there(HOST_SITE) else here
+
+
+def _is_there(path: Path) -> bool:
+    """A file that may not even be looked at counts: reading it says why."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 SiteOption = Annotated[
@@ -150,7 +162,7 @@ def init(
     host: Annotated[str, typer.Option(help='Where it will run: "local", or ssh://USER@ADDRESS.')] = "local",
     ipv4: Annotated[str, typer.Option("--ipv4", help="Public IPv4 address; this machine's own unless given.")] = "",
     folder: Annotated[str, typer.Option(help="Folder on the host for everything.")] = "/opt/kmu",
-    tls: Annotated[str, typer.Option(help="acme, internal, files or off.")] = "",
+    tls: Annotated[str, typer.Option(help="acme, internal or off; for files of your own edit kmu.toml.")] = "",
     language: Annotated[str, typer.Option(help="Language of the pages, like de.")] = "de",
     timezone: Annotated[str, typer.Option(help="Like Europe/Berlin.")] = "Europe/Berlin",
     trial: Annotated[bool, typer.Option("--trial", help="Try it on a laptop: kmu.test, with a CA of its own.")] = False,
@@ -158,14 +170,15 @@ def init(
 ) -> None:
     """Make a site file: questions on a terminal, options elsewhere."""
     from kmuctl.commands.init import run
-    from kmuctl.operations.init import Settings
 
     given = {
-        "domain": domain, "name": name, "admin_user": admin_user, "admin_name": admin_name, "admin_email": admin_email,
+        "domain": domain, "name": name, "admin.username": admin_user, "admin.name": admin_name,
+        "admin.email": admin_email, "host.ipv4": ipv4, "tls.mode": tls,
     }  # fmt: skip
-    settings = Settings(host=host, folder=folder, ipv4=ipv4, tls=tls, language=language, timezone=timezone)
+    given = {key: value for key, value in given.items() if value}
+    given |= {"host.address": host, "host.folder": folder, "language": language, "timezone": timezone}
     ask = known.console.interactive and not yes
-    if run(known.console, directory, given, settings, trial=trial, ask=ask):
+    if run(known.console, directory, given, trial=trial, ask=ask):
         bring_up(Globals(directory / "kmu.toml", known.console))
 
 
@@ -276,8 +289,7 @@ def exec_(
 
 def main() -> None:
     os.umask(0o022)  # root's own may be 077: then nobody else could reach the folders that containers read
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _open_streams()
     try:
         try:
             app()
@@ -287,3 +299,12 @@ def main() -> None:
         # the reader (`| head`) has seen enough; Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
+
+
+def _open_streams() -> None:
+    """One that the caller closed (`>&-`) is as /dev/null; a character that a terminal does not know stops nothing."""
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

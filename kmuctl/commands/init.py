@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +9,35 @@ import typer
 
 from kmuctl.console import Console
 from kmuctl.drivers.local import LocalHost
-from kmuctl.model.errors import ConfigError
 from kmuctl.model.service import Record
 from kmuctl.model.site import ascii_domain
 from kmuctl.model.stack import Stack
 from kmuctl.operations.init import (
+    DEFAULTS,
+    FILE,
     TRIAL,
+    Answers,
     Question,
-    Settings,
     ca_certificate,
     complete,
     hosts_lines,
     public_address,
+    reachable,
+    require_room,
     write_site,
 )
 
 
-def run(
-    console: Console, directory: Path, given: dict[str, str], settings: Settings, *, trial: bool, ask: bool
-) -> bool:
+def run(console: Console, directory: Path, given: Answers, *, trial: bool, ask: bool) -> bool:
     """Write the site file and show what it asks for. True when the admin wants to go on right away."""
-    if (directory / "kmu.toml").exists():
-        raise ConfigError(f"`{directory / 'kmu.toml'}` exists", hint="edit it, or name another --directory")
-    if trial:
-        given = {key: value or TRIAL[key] for key, value in given.items()}
-    values = complete(given, (lambda question: prompt(console, question)) if ask else None)
-    here = settings.host == "local"
-    ipv4 = settings.ipv4 or (public_address(LocalHost()) if here else "")
-    tls = settings.tls or ("internal" if trial else "acme")
-    stack = write_site(directory, values, replace(settings, ipv4=ipv4, tls=tls))
-    show(console, stack, directory / "kmu.toml", trial=trial)
+    require_room(directory)
+    preset = TRIAL if trial else DEFAULTS
+    answers = complete({**preset, **given}, (lambda question: prompt(console, question)) if ask else None)
+    here = answers["host.address"] == "local"
+    if here and "host.ipv4" not in answers and (address := public_address(LocalHost())):
+        answers["host.ipv4"] = address
+    stack = write_site(directory, answers)
+    show(console, stack, directory / FILE, trial=trial)
     return ask and here and typer.confirm("Set it up on this machine now?", default=False, err=True)
 
 
@@ -77,7 +74,7 @@ def show(console: Console, stack: Stack, path: Path, *, trial: bool) -> None:
         site.display_domain if site.display_domain == site.domain else f"{site.display_domain} ({site.domain} in DNS)"
     )
     print_lines(console, [f"wrote `{path}` for {shown}", ""])
-    if site.host.ipv4 and IPv4Address(site.host.ipv4).is_private and not trial:
+    if site.host.ipv4 and not reachable(site.host.ipv4) and not trial:
         console.warn(f"{site.host.ipv4} is a private address: put the public one into [host] ipv4")
     if trial:
         _show_trial(console, stack)

@@ -20,8 +20,7 @@ from kmuctl.operations.status import status
 
 
 def stop(console: Console, stack: Stack, *, purge_too: bool, yes: bool) -> None:
-    host = host_of(stack)
-    refuse_other_site(stack, host)
+    host = _own_host(stack)
     if purge_too:
         _consent(console, stack, host, yes=yes)
     with locked(host, stack.site.host.folder, "down"):
@@ -47,7 +46,7 @@ def _consent(console: Console, stack: Stack, host: Host, *, yes: bool) -> None:
 
 
 def show_status(console: Console, stack: Stack) -> bool:
-    lines = status(stack, host_of(stack))
+    lines = status(stack, _own_host(stack))
     fine = all(line.fine for line in lines)
     if console.as_json:
         console.result("", {"ok": fine, "containers": [asdict(line) for line in lines]})
@@ -61,7 +60,7 @@ def show_status(console: Console, stack: Stack) -> bool:
 
 
 def show_logs(console: Console, stack: Stack, name: str, lines: int) -> None:
-    host = host_of(stack)
+    host = _own_host(stack)
     names = _present(console, stack, host, name)
     texts = {container: host.engine.logs(stack.project, container, lines) for container in names}
     head = len(texts) > 1
@@ -75,13 +74,13 @@ def follow_logs(console: Console, stack: Stack, name: str, lines: int) -> int:
     """Docker's own exit code."""
     if console.as_json:
         raise ConfigError("logs: --follow never ends, so it has no --json", hint="leave one of the two out")
-    names = _present(console, stack, host_of(stack), name)
+    names = _present(console, stack, _own_host(stack), name)
     return _compose(stack, "logs", "--follow", "--tail", str(lines), *names)
 
 
 def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> int:
     """Run the command with this terminal, or with none: its own exit code."""
-    host = host_of(stack)
+    host = _own_host(stack)
     container = _containers(stack, name)[0]
     fact = host.engine.containers(stack.project, [container]).get(container)
     if fact is None or fact.state != "running":
@@ -92,6 +91,13 @@ def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> 
         return answer.code
     terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["-T"]
     return _compose(stack, "exec", *terminal, container, *arguments)
+
+
+def _own_host(stack: Stack) -> Host:
+    """The machine, when no other site runs there: its containers would be taken for ours."""
+    host = host_of(stack)
+    refuse_other_site(stack, host)
+    return host
 
 
 def _compose(stack: Stack, *arguments: str) -> int:
