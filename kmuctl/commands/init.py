@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import typer
@@ -56,36 +57,41 @@ def prompt(console: Console, question: Question) -> str:
 
 
 def show(console: Console, stack: Stack, path: Path, *, trial: bool) -> None:
-    site = stack.site
-    data: dict[str, Any] = {
-        "site": str(path),
-        "domain": site.domain,
-        "display_domain": site.display_domain,
-        "records": [{"name": record.name, "type": record.type, "value": record.value} for record in stack.records()],
-        "ports": [{"port": str(port), "purpose": port.purpose} for port in stack.ports()],
-        "next": f"kmuctl --site {path} up",
-    }
-    if trial:
-        data |= {"hosts": hosts_lines(stack), "ca_certificate": ca_certificate(stack)}
+    follow_up = f"kmuctl --site {quote(str(path))} up"
     if console.as_json:
-        console.result("", data)
+        console.result("", _data(stack, path, trial=trial) | {"next": follow_up})
         return
-    shown = (
-        site.display_domain if site.display_domain == site.domain else f"{site.display_domain} ({site.domain} in DNS)"
-    )
-    print_lines(console, [f"wrote `{path}` for {shown}", ""])
-    if site.host.ipv4 and not reachable(site.host.ipv4) and not trial:
-        console.warn(f"{site.host.ipv4} is a private address: put the public one into [host] ipv4")
+    _show_name(console, stack, path)
     if trial:
         _show_trial(console, stack)
     else:
+        _warn_of_address(console, stack)
         records(console, stack.records())
-    console.table(
-        ["port", "for"],
-        [(str(port), port.purpose) for port in stack.ports()],
-        "Ports to open in the provider's firewall",
-    )
-    print_lines(console, ["next: " + data["next"], "      (add --dry-run to see first what it would do)"])
+    ports = [(str(port), port.purpose) for port in stack.ports()]
+    console.table(["port", "for"], ports, "Ports to open in the provider's firewall")
+    print_lines(console, [f"next: {follow_up}", "      (add --dry-run to see first what it would do)"])
+
+
+def _data(stack: Stack, path: Path, *, trial: bool) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "site": str(path),
+        "domain": stack.site.domain,
+        "display_domain": stack.site.display_domain,
+        "records": [{"name": record.name, "type": record.type, "value": record.value} for record in stack.records()],
+        "ports": [{"port": str(port), "purpose": port.purpose} for port in stack.ports()],
+    }
+    return data | {"hosts": hosts_lines(stack), "ca_certificate": ca_certificate(stack)} if trial else data
+
+
+def _show_name(console: Console, stack: Stack, path: Path) -> None:
+    shown, name = stack.site.display_domain, stack.site.domain
+    print_lines(console, [f"wrote `{path}` for {shown}" + (f" ({name} in DNS)" if shown != name else ""), ""])
+
+
+def _warn_of_address(console: Console, stack: Stack) -> None:
+    address = stack.site.host.ipv4
+    if address and not reachable(address):
+        console.warn(f"{address} is a private address: put the public one into [host] ipv4")
 
 
 def records(console: Console, found: tuple[Record, ...]) -> None:

@@ -100,24 +100,27 @@ def _report(
 ) -> bool:
     counts = _counts(outcomes)
     failed = [outcome for outcome in outcomes if outcome.state is State.FAILED]
-    fine = not failed
+    if not console.as_json:
+        _show_failures(console, stack, host, failed)
+    lines = [_verdict(counts, seconds)]
+    if counts["change"] and whole and not failed:
+        lines += _where_to_go(stack)
     data: dict[str, Any] = {
-        "ok": fine, "seconds": round(seconds, 1), "counts": counts,
+        "ok": not failed, "seconds": round(seconds, 1), "counts": counts,
         "steps": [step_data(outcome) for outcome in outcomes if outcome.state is not State.OK],
         "urls": [app["url"] for app in stack.apps()],
     }  # fmt: skip
-    if failed:
-        if not console.as_json:
-            _show_failures(console, stack, host, failed)
+    console.result("\n".join(lines), data)
+    return not failed
+
+
+def _verdict(counts: dict[str, int], seconds: float) -> str:
+    if counts["failed"]:
         numbers = f"{counts['failed']} failed, {counts['blocked']} wait for them, {counts['change']} changed"
-        text = f"not done: {numbers}; the next `kmuctl up` goes on from here"
-    elif counts["change"]:
-        text = f"done: {counts['change']} changed, {counts['ok']} were already right, {seconds:.0f} s"
-        text = "\n".join([text, *_where_to_go(stack)]) if whole else text
-    else:
-        text = f"nothing changed: all {counts['ok']} steps were already right ({seconds:.1f} s)"
-    console.result(text, data)
-    return fine
+        return f"not done: {numbers}; the next `kmuctl up` goes on from here"
+    if counts["change"]:
+        return f"done: {counts['change']} changed, {counts['ok']} were already right, {seconds:.0f} s"
+    return f"nothing changed: all {counts['ok']} steps were already right ({seconds:.1f} s)"
 
 
 def _show_failures(console: Console, stack: Stack, host: Host, failed: list[Outcome]) -> None:

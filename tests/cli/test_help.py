@@ -81,12 +81,13 @@ def test_the_site_file_may_come_from_the_environment(tmp_path: Path) -> None:
     assert f"no site file at `{tmp_path / 'other.toml'}`" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["--help", "render --diff"])
+@pytest.mark.parametrize("command", ["--help", "--version", "render --diff"])
 def test_a_reader_that_has_seen_enough(tmp_path: Path, command: str) -> None:
     """As Python's manual has it: quiet, and exit code 1."""
     site = site_file(path=str(tmp_path / "kmu.toml"))
     line = f"({sys.executable} -m kmuctl --site {site} {command}; echo $? >&2) | true"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=environment())
+    plain = environment(PYTHONUNBUFFERED="")
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=plain)
     assert done.stderr == "1\n"
 
 

@@ -149,6 +149,10 @@ def test_records_ports_and_the_next_command_are_shown() -> None:
     assert "next: kmuctl --site kmu.toml up" in text
 
 
+def test_the_next_command_can_be_pasted() -> None:
+    assert "next: kmuctl --site 'our site/kmu.toml' up\n" in init("--directory", "our site").stdout
+
+
 def test_as_json() -> None:
     """K21 K22: the same for programs; the shape is a contract."""
     result = init("--json")
