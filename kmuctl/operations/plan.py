@@ -17,6 +17,8 @@ WORKERS = 6
 POLL_SECONDS = 0.5
 BEAT_SECONDS = 1.0
 """How often a running step is heard of, however long its work keeps silent."""
+GRACE_SECONDS = 1.0
+"""After Ctrl-C: what is nearly done (a file, a container's start) ends before the next run can meet it."""
 
 
 def survey(steps: Iterable[Step], host: Reader) -> list[Outcome]:
@@ -54,7 +56,7 @@ def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Ge
                     decided[event.step.name] = event.state
                 yield event
     finally:
-        crew.stop.set()
+        crew.dismiss()
 
 
 def _known_order(steps: Iterable[Step]) -> dict[str, Step]:
@@ -84,14 +86,22 @@ class _Crew:
     def __init__(self, host: Host) -> None:
         self.running: dict[str, tuple[Working, float]] = {}
         """The last news of each, and when it came."""
-        self.stop = Event()
         self._host = host
+        self._stop = Event()
+        self._threads: list[Thread] = []
         self._said: queue.SimpleQueue[Outcome | Working | BaseException] = queue.SimpleQueue()
         self._beat = monotonic() + BEAT_SECONDS
 
     def start(self, step: Step, broken: list[str]) -> None:
         self.running[step.name] = Working(step, "looking"), monotonic()
-        Thread(target=self._bring, args=(step, broken), name=step.name, daemon=True).start()
+        self._threads.append(Thread(target=self._bring, args=(step, broken), name=step.name, daemon=True))
+        self._threads[-1].start()
+
+    def dismiss(self) -> None:
+        self._stop.set()
+        end = monotonic() + GRACE_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, end - monotonic()))
 
     def news(self) -> list[Outcome | Working]:
         """What was said next; at each beat, what every running step is at."""
@@ -135,12 +145,12 @@ class _Crew:
         started = monotonic()
         while (drift := step.check(self._host)) is not None:
             elapsed = monotonic() - started
-            if drift.hopeless or self.stop.is_set():
+            if drift.hopeless or self._stop.is_set():
                 return drift
             if elapsed >= step.deadline:
                 return replace(drift, cause=drift.cause + (f" (waited {step.deadline} s)" if step.deadline else ""))
             self._said.put(Working(step, drift.cause, elapsed))
-            self.stop.wait(POLL_SECONDS)
+            self._stop.wait(POLL_SECONDS)
         return None
 
 

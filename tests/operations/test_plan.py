@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from threading import Barrier, Event
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
@@ -185,6 +185,22 @@ def test_closing_stops_the_waiting_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     started = monotonic()
     events.close()
     assert monotonic() - started < 5
+
+
+def test_closing_lets_what_is_nearly_done_end() -> None:
+    """The next run does not meet it."""
+    host, begun = FakeHost(), Event()
+
+    def write(host: Host) -> None:
+        begun.set()
+        sleep(0.1)
+        host.write("/a", b"")
+
+    events = converge([touch("a", apply=write)], host)
+    next(events)
+    begun.wait(10)
+    events.close()
+    assert host.read("/a") is not None
 
 
 INTERRUPTED = """
