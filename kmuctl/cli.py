@@ -6,29 +6,57 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
-from kmuctl.model.errors import ConfigError, KmuError
+from kmuctl.model.errors import INTERRUPTED, ConfigError, KmuError
 
 if TYPE_CHECKING:
     from kmuctl.console import Console
     from kmuctl.model.stack import Stack
 
-OK, FAILED, USAGE, DIFFERENCES, BUSY, INTERRUPTED = 0, 1, 2, 3, 4, 130
+OK, FAILED, DIFFERENCES = 0, 1, 3
 EXIT_CODES = (
     "Exit codes: 0 fine, 1 failed, 2 usage or site file, 3 findings or differences, "
     "4 another kmuctl holds the lock, 130 interrupted."
 )
 HOST_SITE = Path("/opt/kmu/kmu.toml")
 
+
+class Group(TyperGroup):
+    """Says a usage error as JSON where `--json` was given, before or after the subcommand."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        words = sys.argv[1:] if args is None else list(args)
+        if "--json" not in takewhile(lambda word: word != "--", words):
+            return super().main(words, *more, **options)
+        try:
+            code = super().main(words, *more, **options | {"standalone_mode": False})
+        except TyperException as error:
+            code = error.exit_code
+            _fail_as_json(error.format_message())
+        sys.exit(code)
+
+
+def _fail_as_json(message: str) -> None:
+    from kmuctl.console import Console
+
+    hint = "`kmuctl --help` lists the commands, `kmuctl COMMAND --help` what one takes"
+    Console(as_json=True).fail(ConfigError(message, hint=hint))
+
+
 # Plain help: rich's boxes cost twice as much time as everything else that `--help` does.
 app = typer.Typer(
-    name="kmuctl", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    name="kmuctl", cls=Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="A small company's own collaboration server, from one site file.", epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
@@ -49,7 +77,18 @@ class Globals:
 def default_site() -> Path:
     """`kmu.toml` here, else the one of this machine."""
     here = Path("kmu.toml")
-    return HOST_SITE if not here.exists() and HOST_SITE.exists() else here
+    return HOST_SITE if not _is_there(here) and _is_there(HOST_SITE) else here
+
+
+def _is_there(path: Path) -> bool:
+    """A file that may not even be looked at counts: reading it says why."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 SiteOption = Annotated[
@@ -96,7 +135,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             known.console.fail(error)
             raise typer.Exit(error.exit_code) from None
         except (KeyboardInterrupt, typer.Abort):
-            known.console.note("interrupted: the same command goes on from here")
+            known.console.interrupted()
             raise typer.Exit(INTERRUPTED) from None
 
     signature = inspect.signature(function, eval_str=True)
@@ -123,7 +162,7 @@ def init(
     host: Annotated[str, typer.Option(help='Where it will run: "local", or ssh://USER@ADDRESS.')] = "local",
     ipv4: Annotated[str, typer.Option("--ipv4", help="Public IPv4 address; this machine's own unless given.")] = "",
     folder: Annotated[str, typer.Option(help="Folder on the host for everything.")] = "/opt/kmu",
-    tls: Annotated[str, typer.Option(help="acme, internal, files or off.")] = "",
+    tls: Annotated[str, typer.Option(help="acme, internal or off; for files of your own edit kmu.toml.")] = "",
     language: Annotated[str, typer.Option(help="Language of the pages, like de.")] = "de",
     timezone: Annotated[str, typer.Option(help="Like Europe/Berlin.")] = "Europe/Berlin",
     trial: Annotated[bool, typer.Option("--trial", help="Try it on a laptop: kmu.test, with a CA of its own.")] = False,
@@ -131,14 +170,15 @@ def init(
 ) -> None:
     """Make a site file: questions on a terminal, options elsewhere."""
     from kmuctl.commands.init import run
-    from kmuctl.operations.init import Settings
 
     given = {
-        "domain": domain, "name": name, "admin_user": admin_user, "admin_name": admin_name, "admin_email": admin_email,
+        "domain": domain, "name": name, "admin.username": admin_user, "admin.name": admin_name,
+        "admin.email": admin_email, "host.ipv4": ipv4, "tls.mode": tls,
     }  # fmt: skip
-    settings = Settings(host=host, folder=folder, ipv4=ipv4, tls=tls, language=language, timezone=timezone)
+    given = {key: value for key, value in given.items() if value}
+    given |= {"host.address": host, "host.folder": folder, "language": language, "timezone": timezone}
     ask = known.console.interactive and not yes
-    if run(known.console, directory, given, settings, trial=trial, ask=ask):
+    if run(known.console, directory, given, trial=trial, ask=ask):
         bring_up(Globals(directory / "kmu.toml", known.console))
 
 
@@ -191,8 +231,10 @@ def bring_up(
 
     stack = known.stack()
     if dry_run:
-        changes = command_.plan(known.console, stack, known.site, only)
-        raise typer.Exit(DIFFERENCES if exit_code and changes else OK)
+        counts = command_.plan(known.console, stack, known.site, only, pull=pull)
+        if counts["failed"]:
+            raise typer.Exit(FAILED)
+        raise typer.Exit(DIFFERENCES if exit_code and counts["change"] + counts["blocked"] else OK)
     if not command_.run(known.console, stack, known.site, only, pull=pull):
         raise typer.Exit(FAILED)
 
@@ -226,9 +268,11 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Show the last log lines of a service or a container."""
-    from kmuctl.commands.operate import show_logs
+    from kmuctl.commands.operate import follow_logs, show_logs
 
-    show_logs(known.console, known.stack(), name, lines, follow=follow)
+    if follow:
+        raise typer.Exit(follow_logs(known.console, known.stack(), name, lines))
+    show_logs(known.console, known.stack(), name, lines)
 
 
 @command
@@ -244,10 +288,23 @@ def exec_(
 
 
 def main() -> None:
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    os.umask(0o022)  # root's own may be 077: then nobody else could reach the folders that containers read
+    _open_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
-        # the reader (`| head`) has seen enough
+        # the reader (`| head`) has seen enough; Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+
+
+def _open_streams() -> None:
+    """One that the caller closed (`>&-`) is as /dev/null; a character that a terminal does not know stops nothing."""
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

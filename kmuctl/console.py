@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from kmuctl.model.errors import KmuError
+from kmuctl.model.errors import INTERRUPTED, KmuError
 from kmuctl.model.step import Outcome, State, Working
 
 if TYPE_CHECKING:
@@ -41,25 +41,29 @@ class Console:
         print(text, file=sys.stderr)
 
     def warn(self, text: str) -> None:
-        self._rich().print(f"[yellow]warning[/]: {_escape(text)}", highlight=False, soft_wrap=True)
+        self._rich().print(f"[yellow]warning[/]: {_escape(text)}", soft_wrap=True)
 
     def fail(self, error: KmuError) -> None:
         if self.as_json:
-            data = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
-            print(json.dumps({"format": FORMAT, **data}, ensure_ascii=False))
+            self.result("", {"error": error.message, "hint": error.hint, "exit_code": error.exit_code})
             return
-        self._rich().print(f"[red]error[/]: {_escape(error.message)}", highlight=False, soft_wrap=True)
+        self._rich().print(f"[red]error[/]: {_escape(error.message)}", soft_wrap=True)
         if error.hint:
-            self._rich().print(f"\n[cyan]hint[/]: {_escape(error.hint)}", highlight=False, soft_wrap=True)
+            self._rich().print(f"\n[cyan]hint[/]: {_escape(error.hint)}", soft_wrap=True)
 
-    def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> None:
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
+    def interrupted(self) -> None:
+        hint = "the same command goes on from here"
+        if self.as_json:
+            self.result("", {"error": "interrupted", "hint": hint, "exit_code": INTERRUPTED})
+        else:
+            self.note(f"interrupted: {hint}")
 
-        table = Table(*columns, title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for row in rows:
-            table.add_row(*(_escape(cell) for cell in row))
-        self._rich(stderr=False).print(table)
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+        """Fitted to the width of a terminal; whole lines for everything else, so that no value is cut."""
+        if sys.stdout.isatty():
+            self._rich(stderr=False).print(_boxed(columns, rows, title))
+        else:
+            self.result("\n".join([*filter(None, [title]), *_aligned([columns, *rows]), ""]), {})
 
     def follow(self, events: Iterable[Outcome | Working], total: int) -> list[Outcome]:
         """Show a running plan; its outcomes in the order in which they were decided."""
@@ -92,16 +96,29 @@ class Console:
                     running.pop(event.step.name, None)
                     done += 1
                     if event.state is not State.OK or self.verbose:
-                        rich.print(
-                            f"[{COLORS[event.state]}]{_escape(_line(event))}[/]", highlight=False, soft_wrap=True
-                        )
+                        rich.print(f"[{COLORS[event.state]}]{_escape(_line(event))}[/]", soft_wrap=True)
                     yield event
                 live.update(_board(running, done, total))
 
     def _rich(self, *, stderr: bool = True) -> RichConsole:
         from rich.console import Console as RichConsole
 
-        return RichConsole(stderr=stderr)
+        return RichConsole(stderr=stderr, highlight=False, emoji=False)
+
+
+def _boxed(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(*columns, title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(_escape(cell) for cell in row))
+    return table
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _escape(text: str) -> str:

@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from ipaddress import IPv4Address
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import typer
 
 from kmuctl.console import Console
 from kmuctl.drivers.local import LocalHost
-from kmuctl.model.errors import ConfigError
 from kmuctl.model.service import Record
 from kmuctl.model.site import ascii_domain
 from kmuctl.model.stack import Stack
 from kmuctl.operations.init import (
+    DEFAULTS,
+    FILE,
     TRIAL,
+    Answers,
     Question,
-    Settings,
     ca_certificate,
     complete,
     hosts_lines,
     public_address,
+    reachable,
+    require_room,
     write_site,
 )
 
 
-def run(
-    console: Console, directory: Path, given: dict[str, str], settings: Settings, *, trial: bool, ask: bool
-) -> bool:
+def run(console: Console, directory: Path, given: Answers, *, trial: bool, ask: bool) -> bool:
     """Write the site file and show what it asks for. True when the admin wants to go on right away."""
-    if (directory / "kmu.toml").exists():
-        raise ConfigError(f"`{directory / 'kmu.toml'}` exists", hint="edit it, or name another --directory")
-    if trial:
-        given = {key: value or TRIAL[key] for key, value in given.items()}
-    values = complete(given, (lambda question: prompt(console, question)) if ask else None)
-    here = settings.host == "local"
-    ipv4 = settings.ipv4 or (public_address(LocalHost()) if here else "")
-    tls = settings.tls or ("internal" if trial else "acme")
-    stack = write_site(directory, values, replace(settings, ipv4=ipv4, tls=tls))
-    show(console, stack, directory / "kmu.toml", trial=trial)
+    require_room(directory)
+    preset = TRIAL if trial else DEFAULTS
+    answers = complete({**preset, **given}, (lambda question: prompt(console, question)) if ask else None)
+    here = answers["host.address"] == "local"
+    if here and "host.ipv4" not in answers and (address := public_address(LocalHost())):
+        answers["host.ipv4"] = address
+    stack = write_site(directory, answers)
+    show(console, stack, directory / FILE, trial=trial)
     return ask and here and typer.confirm("Set it up on this machine now?", default=False, err=True)
 
 
@@ -59,36 +57,41 @@ def prompt(console: Console, question: Question) -> str:
 
 
 def show(console: Console, stack: Stack, path: Path, *, trial: bool) -> None:
-    site = stack.site
-    data: dict[str, Any] = {
-        "site": str(path),
-        "domain": site.domain,
-        "display_domain": site.display_domain,
-        "records": [{"name": record.name, "type": record.type, "value": record.value} for record in stack.records()],
-        "ports": [{"port": str(port), "purpose": port.purpose} for port in stack.ports()],
-        "next": f"kmuctl --site {path} up",
-    }
-    if trial:
-        data |= {"hosts": hosts_lines(stack), "ca_certificate": ca_certificate(stack)}
+    follow_up = f"kmuctl --site {quote(str(path))} up"
     if console.as_json:
-        console.result("", data)
+        console.result("", _data(stack, path, trial=trial) | {"next": follow_up})
         return
-    shown = (
-        site.display_domain if site.display_domain == site.domain else f"{site.display_domain} ({site.domain} in DNS)"
-    )
-    print_lines(console, [f"wrote `{path}` for {shown}", ""])
-    if site.host.ipv4 and IPv4Address(site.host.ipv4).is_private and not trial:
-        console.warn(f"{site.host.ipv4} is a private address: put the public one into [host] ipv4")
+    _show_name(console, stack, path)
     if trial:
         _show_trial(console, stack)
     else:
+        _warn_of_address(console, stack)
         records(console, stack.records())
-    console.table(
-        ["port", "for"],
-        [(str(port), port.purpose) for port in stack.ports()],
-        "Ports to open in the provider's firewall",
-    )
-    print_lines(console, ["next: " + data["next"], "      (add --dry-run to see first what it would do)"])
+    ports = [(str(port), port.purpose) for port in stack.ports()]
+    console.table(["port", "for"], ports, "Ports to open in the provider's firewall")
+    print_lines(console, [f"next: {follow_up}", "      (add --dry-run to see first what it would do)"])
+
+
+def _data(stack: Stack, path: Path, *, trial: bool) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "site": str(path),
+        "domain": stack.site.domain,
+        "display_domain": stack.site.display_domain,
+        "records": [{"name": record.name, "type": record.type, "value": record.value} for record in stack.records()],
+        "ports": [{"port": str(port), "purpose": port.purpose} for port in stack.ports()],
+    }
+    return data | {"hosts": hosts_lines(stack), "ca_certificate": ca_certificate(stack)} if trial else data
+
+
+def _show_name(console: Console, stack: Stack, path: Path) -> None:
+    shown, name = stack.site.display_domain, stack.site.domain
+    print_lines(console, [f"wrote `{path}` for {shown}" + (f" ({name} in DNS)" if shown != name else ""), ""])
+
+
+def _warn_of_address(console: Console, stack: Stack) -> None:
+    address = stack.site.host.ipv4
+    if address and not reachable(address):
+        console.warn(f"{address} is a private address: put the public one into [host] ipv4")
 
 
 def records(console: Console, found: tuple[Record, ...]) -> None:

@@ -8,9 +8,9 @@ from dataclasses import asdict
 
 import typer
 
+from kmuctl.commands.host import host_of
 from kmuctl.console import Console
-from kmuctl.drivers.local import LocalHost
-from kmuctl.model.errors import ConfigError, HostError
+from kmuctl.model.errors import INTERRUPTED, ConfigError, HostError
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
 from kmuctl.operations.down import down, purge, purgeable
@@ -20,8 +20,7 @@ from kmuctl.operations.status import status
 
 
 def stop(console: Console, stack: Stack, *, purge_too: bool, yes: bool) -> None:
-    host = LocalHost()
-    refuse_other_site(stack, host)
+    host = _own_host(stack)
     if purge_too:
         _consent(console, stack, host, yes=yes)
     with locked(host, stack.site.host.folder, "down"):
@@ -47,7 +46,7 @@ def _consent(console: Console, stack: Stack, host: Host, *, yes: bool) -> None:
 
 
 def show_status(console: Console, stack: Stack) -> bool:
-    lines = status(stack, LocalHost())
+    lines = status(stack, _own_host(stack))
     fine = all(line.fine for line in lines)
     if console.as_json:
         console.result("", {"ok": fine, "containers": [asdict(line) for line in lines]})
@@ -60,15 +59,9 @@ def show_status(console: Console, stack: Stack) -> bool:
     return fine
 
 
-def show_logs(console: Console, stack: Stack, name: str, lines: int, *, follow: bool) -> None:
-    names = _containers(stack, name)
-    if follow:
-        subprocess.run(
-            ["docker", "compose", "--project-name", stack.project, "logs", "--follow", "--tail", str(lines), *names],
-            check=False,
-        )
-        return
-    host = LocalHost()
+def show_logs(console: Console, stack: Stack, name: str, lines: int) -> None:
+    host = _own_host(stack)
+    names = _present(console, stack, host, name)
     texts = {container: host.engine.logs(stack.project, container, lines) for container in names}
     head = len(texts) > 1
     text = "\n".join(
@@ -77,14 +70,59 @@ def show_logs(console: Console, stack: Stack, name: str, lines: int, *, follow: 
     console.result(text, {"logs": texts})
 
 
+def follow_logs(console: Console, stack: Stack, name: str, lines: int) -> int:
+    """Docker's own exit code."""
+    if console.as_json:
+        raise ConfigError("logs: --follow never ends, so it has no --json", hint="leave one of the two out")
+    names = _present(console, stack, _own_host(stack), name)
+    return _compose(stack, "logs", "--follow", "--tail", str(lines), *names)
+
+
 def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> int:
     """Run the command with this terminal, or with none: its own exit code."""
+    host = _own_host(stack)
     container = _containers(stack, name)[0]
-    if container not in LocalHost().engine.containers(stack.project, [container]):
+    fact = host.engine.containers(stack.project, [container]).get(container)
+    if fact is None or fact.state != "running":
         raise HostError(f"`{container}` is not running", hint="`kmuctl up` starts it")
+    if console.as_json:
+        answer = host.engine.execute(stack.project, container, arguments)
+        console.result("", asdict(answer))
+        return answer.code
     terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["-T"]
-    command = ["docker", "compose", "--project-name", stack.project, "exec", *terminal, container, *arguments]
-    return subprocess.run(command, check=False).returncode
+    return _compose(stack, "exec", *terminal, container, *arguments)
+
+
+def _own_host(stack: Stack) -> Host:
+    """The machine, when no other site runs there: its containers would be taken for ours."""
+    host = host_of(stack)
+    refuse_other_site(stack, host)
+    return host
+
+
+def _compose(stack: Stack, *arguments: str) -> int:
+    """`docker compose` in the foreground, with what stands on this terminal: its exit code, as a shell gives it."""
+    command = ("docker", "compose", "--project-name", stack.project, *arguments)
+    try:
+        code = subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        return INTERRUPTED  # that is how a person ends it
+    except FileNotFoundError:
+        raise HostError("`docker` is not installed", hint="`kmuctl up` says what this machine needs") from None
+    return code if code >= 0 else 128 - code
+
+
+def _present(console: Console, stack: Stack, host: Host, name: str) -> list[str]:
+    """The containers of that name which exist now; one of many that is missing does not hide the others."""
+    names = _containers(stack, name)
+    facts = host.engine.containers(stack.project, names)
+    missing = [container for container in names if container not in facts]
+    text = f"no container now: {', '.join(missing)}"
+    if len(missing) == len(names):
+        raise HostError(text, hint="`kmuctl up` makes it; `kmuctl status` shows what there is")
+    if missing:
+        console.warn(text)
+    return [container for container in names if container in facts]
 
 
 def _containers(stack: Stack, name: str) -> list[str]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from kmuctl.commands.host import host_of
 from kmuctl.console import Console, step_data
-from kmuctl.drivers.local import LocalHost
-from kmuctl.model.errors import ConfigError, HostError
+from kmuctl.model.errors import ConfigError, KmuError
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Outcome, State, Step
 from kmuctl.operations.init import ca_certificate
-from kmuctl.operations.lock import locked, note
-from kmuctl.operations.plan import converge, survey, with_predecessors
+from kmuctl.operations.lock import journaled, locked
+from kmuctl.operations.plan import at_least_once, converge, survey, with_predecessors
 from kmuctl.operations.preflight import preflight
 from kmuctl.operations.up import up
 from kmuctl.operations.vault import FILE, open_vault
@@ -22,74 +23,72 @@ from kmuctl.operations.vault import FILE, open_vault
 LOG_LINES = 15
 
 
-def _host(stack: Stack) -> LocalHost:
-    if stack.site.host.address != "local":
-        raise HostError(
-            f"host.address is `{stack.site.host.address}`: this version works on its own machine only",
-            hint='run kmuctl on the server itself, with `address = "local"`',
-        )
-    return LocalHost()
-
-
-def _steps(stack: Stack, host: Host, site: Path, only: str) -> list[Step]:
-    steps = [*up(stack, open_vault(stack, host), site.read_bytes())]
-    if not only:
-        return steps
-    return with_predecessors(steps, {f"container:{container.name}" for container in stack[only].containers})
-
-
-def _require_known(stack: Stack, only: str) -> None:
-    if only and only not in stack:
-        known = ", ".join(service.name for service in stack.services)
-        raise ConfigError(f"--only: no service `{only}` in this site", hint=f"one of: {known}")
-
-
-def plan(console: Console, stack: Stack, site: Path, only: str) -> bool:
-    """Show what `up` would do; whether that is anything."""
-    _require_known(stack, only)
-    host = _host(stack)
-    for warning in preflight(stack, host):
-        console.warn(warning)
-    outcomes = survey(_steps(stack, host, site, only), host)
-    shown = [outcome for outcome in outcomes if console.verbose or outcome.state is not State.OK]
+def plan(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) -> dict[str, int]:
+    """Show what `up` would do; how many steps are in which state."""
+    host = _fit_host(console, stack, only)
+    outcomes = survey(_steps(stack, host, site, only, pull=pull), host)
     counts = _counts(outcomes)
     changes = len(outcomes) - counts["ok"]
-    numbers = [f"{counts['change']} to change", f"{counts['ok']} already right"]
-    if later := counts["blocked"] + counts["failed"]:
-        numbers.append(f"{later} to be seen later")
-    text = "\n".join([*map(str, shown), ", ".join(numbers) if changes else "nothing to change"])
-    console.result(text, {"changes": changes, "counts": counts, "steps": [step_data(outcome) for outcome in outcomes]})
-    return changes > 0
+    shown = [_with_hint(outcome) for outcome in outcomes if console.verbose or outcome.state is not State.OK]
+    data = {"changes": changes, "counts": counts, "steps": [step_data(outcome) for outcome in outcomes]}
+    console.result("\n".join([*shown, _summary(counts) if changes else "nothing to change"]), data)
+    return counts
+
+
+def _with_hint(outcome: Outcome) -> str:
+    return f"{outcome}\n        hint: {outcome.hint}" if outcome.hint else str(outcome)
+
+
+def _summary(counts: dict[str, int]) -> str:
+    numbers = f"{counts['change']} to change, {counts['ok']} already right"
+    if counts["blocked"]:
+        numbers += f", {counts['blocked']} to be seen later"
+    return f"not ready: {counts['failed']} failed, {numbers}" if counts["failed"] else numbers
 
 
 def run(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) -> bool:
     """Bring the stack up; whether everything holds."""
-    _require_known(stack, only)
-    host = _host(stack)
-    for warning in preflight(stack, host):
-        console.warn(warning)
+    host = _fit_host(console, stack, only)
     open_vault(stack, host)  # a broken secrets file stops us before anything is written
     folder = stack.site.host.folder
-    with locked(host, folder, "up"):
+    with locked(host, folder, "up"), journaled(host, folder, "up", only=only) as end:
         started = monotonic()
-        note(host, folder, {"command": "up", "event": "started", "only": only})
-        steps = _steps(stack, host, site, only)
-        if pull:
-            _pull(console, host, steps)
-        outcomes = console.follow(converge(steps, host), len(steps))
+        steps = _steps(stack, host, site, only, pull=pull)
+        with closing(converge(steps, host)) as events:
+            outcomes = console.follow(events, len(steps))
         order = {step.name: index for index, step in enumerate(steps)}
         outcomes.sort(key=lambda outcome: order[outcome.step.name])
-        seconds = monotonic() - started
-        note(host, folder, {"command": "up", "event": "ended", "seconds": round(seconds, 1), **_counts(outcomes)})
-    return _report(console, stack, host, outcomes, seconds, whole=not only)
+        counts = _counts(outcomes)
+        end.update(counts, event="failed" if counts["failed"] else "ended")
+    return _report(console, stack, host, outcomes, monotonic() - started, whole=not only)
 
 
-def _pull(console: Console, host: Host, steps: list[Step]) -> None:
-    for step in steps:
-        kind, _, reference = step.name.partition(":")
-        if kind == "image" and not reference.startswith("kmuctl-"):
-            console.note(f"pull    {reference}")
-            host.engine.pull(reference)
+def _fit_host(console: Console, stack: Stack, only: str) -> Host:
+    """The machine, when all is well so far; warnings are shown."""
+    if only and only not in stack:
+        known = ", ".join(service.name for service in stack.services)
+        raise ConfigError(f"--only: no service `{only}` in this site", hint=f"one of: {known}")
+    host = host_of(stack)
+    for warning in (*preflight(stack, host), *_unused(stack)):
+        console.warn(warning)
+    return host
+
+
+def _unused(stack: Stack) -> list[str]:
+    given = stack.site.backup.model_fields_set
+    return ["[backup] in the site file is not used by this version yet: nothing is backed up"] if given else []
+
+
+def _steps(stack: Stack, host: Host, site: Path, only: str, *, pull: bool) -> list[Step]:
+    steps = [*up(stack, open_vault(stack, host), site.read_bytes())]
+    if only:
+        steps = with_predecessors(steps, {f"container:{container.name}" for container in stack[only].containers})
+    return [at_least_once(step, "to fetch again") if pull and _is_download(step) else step for step in steps]
+
+
+def _is_download(step: Step) -> bool:
+    """Images of our own are built here: no registry has them."""
+    return step.name.startswith("image:") and not step.name.startswith("image:kmuctl-")
 
 
 def _counts(outcomes: list[Outcome]) -> dict[str, int]:
@@ -101,37 +100,44 @@ def _report(
 ) -> bool:
     counts = _counts(outcomes)
     failed = [outcome for outcome in outcomes if outcome.state is State.FAILED]
-    fine = not failed
+    if not console.as_json:
+        _show_failures(console, stack, host, failed)
+    lines = [_verdict(counts, seconds)]
+    if counts["change"] and whole and not failed:
+        lines += _where_to_go(stack)
     data: dict[str, Any] = {
-        "ok": fine, "seconds": round(seconds, 1), "counts": counts,
+        "ok": not failed, "seconds": round(seconds, 1), "counts": counts,
         "steps": [step_data(outcome) for outcome in outcomes if outcome.state is not State.OK],
         "urls": [app["url"] for app in stack.apps()],
     }  # fmt: skip
-    if failed:
-        _show_failures(console, stack, host, failed)
+    console.result("\n".join(lines), data)
+    return not failed
+
+
+def _verdict(counts: dict[str, int], seconds: float) -> str:
+    if counts["failed"]:
         numbers = f"{counts['failed']} failed, {counts['blocked']} wait for them, {counts['change']} changed"
-        text = f"not done: {numbers}; the next `kmuctl up` goes on from here"
-    elif counts["change"]:
-        text = f"done: {counts['change']} changed, {counts['ok']} were already right, {seconds:.0f} s"
-        text = "\n".join([text, *_where_to_go(stack)]) if whole else text
-    else:
-        text = f"nothing changed: all {counts['ok']} steps were already right ({seconds:.1f} s)"
-    console.result(text, data)
-    return fine
+        return f"not done: {numbers}; the next `kmuctl up` goes on from here"
+    if counts["change"]:
+        return f"done: {counts['change']} changed, {counts['ok']} were already right, {seconds:.0f} s"
+    return f"nothing changed: all {counts['ok']} steps were already right ({seconds:.1f} s)"
 
 
 def _show_failures(console: Console, stack: Stack, host: Host, failed: list[Outcome]) -> None:
     for outcome in failed:
-        if console.as_json:
-            return
         console.note(f"\nfailed  {outcome.step.name}: {outcome.cause}")
         for container in outcome.step.logs:
-            lines = host.engine.logs(stack.project, container, LOG_LINES).rstrip()
-            console.note(
-                f"the last log lines of {container}:\n" + "\n".join(f"    {line}" for line in lines.splitlines())
-            )
+            lines = _last_lines(stack, host, container)
+            console.note("\n".join([f"the last log lines of {container}:", *(f"    {line}" for line in lines)]))
         if outcome.hint:
             console.note(f"hint: {outcome.hint}")
+
+
+def _last_lines(stack: Stack, host: Host, container: str) -> list[str]:
+    """None when the engine went away meanwhile: the report is worth more than its logs."""
+    with suppress(KmuError):
+        return host.engine.logs(stack.project, container, LOG_LINES).rstrip().splitlines()
+    return []
 
 
 def _where_to_go(stack: Stack) -> list[str]:

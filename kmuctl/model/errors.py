@@ -11,6 +11,9 @@ Any other exception is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as a shell gives it."""
+
 
 class KmuError(Exception):
     """Shown to the admin as `error: message` and `hint: hint`."""
@@ -39,6 +42,14 @@ class Busy(KmuError):
     exit_code = 4
 
 
-def problems(title: str, found: list[str], *, hint: str) -> ConfigError:
+class Problems(ConfigError):
+    """All problems of one file or command line; each begins with its key path."""
+
+    def __init__(self, title: str, found: list[str], *, hint: str) -> None:
+        super().__init__("\n".join([f"{title}:", *(f"  {line}" for line in found)]), hint=hint)
+        self.found = found
+
+
+def problems(title: str, found: list[str], *, hint: str) -> Problems:
     """One error for all problems of one file, a line each."""
-    return ConfigError("\n".join([f"{title}:", *(f"  {line}" for line in found)]), hint=hint)
+    return Problems(title, found, hint=hint)

@@ -3,80 +3,104 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
-from kmuctl.model.errors import ConfigError, problems
+from kmuctl.model.errors import ConfigError, Problems
 from kmuctl.model.host import Reader
-from kmuctl.model.site import TRIAL_DOMAIN, ascii_domain, free_text, mail_address, read_site, user_name
+from kmuctl.model.site import TRIAL_DOMAIN, ascii_domain, check_site, free_text, mail_address, read_site, user_name
 from kmuctl.model.stack import Stack
 from kmuctl.services import NAMES, stack_of
 
-IGNORED = "secrets.env\nrendered/\ndata/\nstate/\n"
+IGNORED = ("secrets.env", "rendered/", "data/", "state/")
 FILE = "kmu.toml"
+HINT = "mend these options; `kmuctl init` on a terminal asks for what is missing"
+INSIDE = tuple(
+    IPv4Network(network)
+    for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8")
+)
+"""Networks whose addresses nobody on the internet can reach; Python's `is_private` knows more than these."""
+
+Answers = Mapping[str, str]
+"""Values by their key path in the site file."""
+FLAGS = {
+    "domain": "--domain", "name": "--name", "language": "--language", "timezone": "--timezone",
+    "admin.username": "--admin-user", "admin.name": "--admin-name", "admin.email": "--admin-email",
+    "host.address": "--host", "host.folder": "--folder", "host.ipv4": "--ipv4", "tls.mode": "--tls",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing to ask. `flag` is also the command line's option."""
+    """One thing to ask, for a key of the site file."""
 
     key: str
     text: str
     check: Callable[[str], str]
 
-    @property
-    def flag(self) -> str:
-        return "--" + self.key.replace("_", "-")
-
 
 QUESTIONS = (
     Question("domain", "Domain of the company", ascii_domain),
     Question("name", "Name of the company", free_text),
-    Question("admin_user", "Your sign-on name", user_name),
-    Question("admin_name", "Your full name", free_text),
-    Question("admin_email", "A mail address that reaches you when this server is down", mail_address),
+    Question("admin.username", "Your sign-on name", user_name),
+    Question("admin.name", "Your full name", free_text),
+    Question("admin.email", "A mail address that reaches you when this server is down", mail_address),
 )
+DEFAULTS = {"tls.mode": "acme"}
 TRIAL = {
     "domain": TRIAL_DOMAIN,
     "name": "Trial GmbH",
-    "admin_user": "trial",
-    "admin_name": "Trial User",
-    "admin_email": "trial@example.org",
+    "admin.username": "trial",
+    "admin.name": "Trial User",
+    "admin.email": "trial@example.org",
+    "tls.mode": "internal",
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What has a default and is asked of nobody."""
+def require_room(directory: Path) -> None:
+    """Before anything is asked: a site file can be written here, and none is there."""
+    present = next(path for path in (directory, *directory.absolute().parents) if os.access(path, os.F_OK))
+    if not present.is_dir():
+        raise ConfigError(f"`{present}` is not a folder", hint="choose another --directory")
+    if not os.access(present, os.W_OK | os.X_OK):
+        raise ConfigError(f"this user may not write in `{present}`", hint="use sudo, or choose another --directory")
+    if (directory / FILE).exists():
+        raise ConfigError(f"`{directory / FILE}` exists", hint="edit it, or choose another --directory")
 
-    host: str = "local"
-    folder: str = "/opt/kmu"
-    ipv4: str = ""
-    tls: str = ""
-    language: str = "de"
-    timezone: str = "Europe/Berlin"
+
+def complete(given: Answers, ask: Callable[[Question], str] | None) -> dict[str, str]:
+    """Every answer: given ones are checked, then the rest is asked for. Raises Problems with all of them."""
+    if ask is None:
+        _check(given)
+        return dict(given)
+    _check(given, incomplete=True)
+    answers = {**given, **{question.key: ask(question) for question in QUESTIONS if question.key not in given}}
+    _check(answers)
+    return answers
 
 
-def complete(given: dict[str, str], ask: Callable[[Question], str] | None) -> dict[str, str]:
-    """Every answer, checked: given ones first, the rest asked for. Raises ConfigError with all problems."""
-    values: dict[str, str] = {}
-    found: list[str] = []
-    for question in QUESTIONS:
-        text = given.get(question.key, "")
-        if not text and ask:
-            values[question.key] = ask(question)
-        elif not text:
-            found.append(f"{question.flag}: is missing")
-        else:
-            try:
-                question.check(text)
-                values[question.key] = text
-            except ValueError as error:
-                found.append(f"{question.flag}: {error}")
-    if found:
-        raise problems("cannot make a site file", found, hint="give these options, or run `kmuctl init` on a terminal")
-    return values
+def _check(answers: Answers, *, incomplete: bool = False) -> None:
+    """The site file's own rules, told with the names of the command line."""
+    try:
+        check_site(_tables(answers), NAMES, path=FILE)
+    except Problems as error:
+        faults = [line.partition(": ") for line in error.found]
+        found = [f"{FLAGS[key]}: {words}" for key, _, words in faults if key in answers or not incomplete]
+        if found:
+            raise Problems("cannot make a site file", found, hint=HINT) from None
+
+
+def _tables(answers: Answers) -> dict[str, Any]:
+    data: dict[str, Any] = {"admin": {}}
+    for path, value in answers.items():
+        table, _, key = path.rpartition(".")
+        (data.setdefault(table, {}) if table else data)[key] = value
+    return data
 
 
 def public_address(host: Reader) -> str:
@@ -86,33 +110,38 @@ def public_address(host: Reader) -> str:
     return str(routes[0].get("prefsrc", "")) if routes else ""
 
 
-def site_text(values: dict[str, str], settings: Settings) -> str:
+def reachable(address: str) -> bool:
+    """Whether the internet can find this address."""
+    return not any(IPv4Address(address) in network for network in INSIDE)
+
+
+def site_text(answers: Answers) -> str:
     """The site file, commented. TOML's basic strings are JSON's."""
-    text = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
-    ipv4 = f"ipv4    = {json.dumps(settings.ipv4)}" if settings.ipv4 else '# ipv4  = "203.0.113.7"'
+    text = {key: json.dumps(value, ensure_ascii=False) for key, value in answers.items()}
+    ipv4 = f"ipv4    = {text['host.ipv4']}" if "host.ipv4" in text else '# ipv4  = "203.0.113.7"'
     rest = "# the public address: in DNS, and told to callers by video and TURN"
     return f"""\
-# The site of {values["name"]}: everything that the company decided. No secret belongs here, so commit it.
+# The site of {answers["name"]}: everything that the company decided. No secret belongs here, so commit it.
 # `kmuctl render` shows what follows from it, `kmuctl up` makes it so.
 
 domain   = {text["domain"]}
 name     = {text["name"]}
-language = {json.dumps(settings.language)}
-timezone = {json.dumps(settings.timezone)}
+language = {text["language"]}
+timezone = {text["timezone"]}
 
 [admin]                             # the first account, with all rights
-username = {text["admin_user"]}
-name     = {text["admin_name"]}
-email    = {text["admin_email"]}
+username = {text["admin.username"]}
+name     = {text["admin.name"]}
+email    = {text["admin.email"]}
 
 [host]
-address = {json.dumps(settings.host):25} # or "ssh://root@203.0.113.7:22"
-folder  = {json.dumps(settings.folder)}
+address = {text["host.address"]:25} # or "ssh://root@203.0.113.7:22"
+folder  = {text["host.folder"]}
 {ipv4:35} {rest}
 
 [tls]
 # "acme", "internal" (own CA: trial, LAN), "files" (certificate and key), "off" (behind a proxy of yours)
-mode = {json.dumps(settings.tls)}
+mode = {text["tls.mode"]}
 
 [network]
 # subnet = "10.231.112.0/20"        # for the containers; change it when it collides with the office or a VPN
@@ -135,33 +164,33 @@ mode = {json.dumps(settings.tls)}
 """
 
 
-def write_site(directory: Path, values: dict[str, str], settings: Settings) -> Stack:
-    """Write `kmu.toml` and `.gitignore`; the stack that the file describes. Raises ConfigError if one is there."""
-    path = directory / FILE
-    if path.exists():
-        raise ConfigError(
-            f"`{path}` exists", hint="edit it, or move it away first: kmuctl never overwrites a site file"
-        )
-    text = site_text(values, settings)
+def write_site(directory: Path, answers: Answers) -> Stack:
+    """Write `kmu.toml` and `.gitignore`, both or none; the stack that the file describes. Never overwrites one."""
+    path, text = directory / FILE, site_text(answers)
     stack = stack_of(read_site(text, NAMES, path=str(path)))
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-        _ignore(directory / ".gitignore")
+        with ExitStack() as undo:
+            directory.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as stream:
+                undo.callback(path.unlink)
+                stream.write(text)
+            _ignore(directory / ".gitignore")
+            undo.pop_all()
     except OSError as error:
         raise ConfigError(
-            f"cannot write `{path}`: {error.strerror}", hint="choose another --directory, or use sudo"
+            f"cannot write `{error.filename or path}`: {error.strerror}", hint="use sudo, or choose another --directory"
         ) from None
     return stack
 
 
 def _ignore(path: Path) -> None:
-    """Secrets and state never reach git; lines that are there stay."""
-    present = path.read_text(encoding="utf-8") if path.exists() else ""
-    missing = [line for line in IGNORED.splitlines() if line not in present.splitlines()]
+    """Secrets and state never reach git; what is there stays as it is, in whatever encoding."""
+    present = path.read_bytes() if path.exists() else b""
+    missing = [line for line in IGNORED if line.encode() not in present.splitlines()]
+    start = "" if not present or present.endswith(b"\n") else "\n"
     if missing:
-        path.write_text(present + ("" if not present or present.endswith("\n") else "\n") + "\n".join(missing) + "\n")
+        with path.open("ab") as stream:
+            stream.write((start + "".join(f"{line}\n" for line in missing)).encode())
 
 
 def hosts_lines(stack: Stack, address: str = "127.0.0.1") -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import Event
+from threading import Event, Thread
 from time import monotonic
 
 from kmuctl.model.errors import KmuError
@@ -15,6 +15,10 @@ from kmuctl.model.step import Drift, Outcome, State, Step, Working
 
 WORKERS = 6
 POLL_SECONDS = 0.5
+BEAT_SECONDS = 1.0
+"""How often a running step is heard of, however long its work keeps silent."""
+GRACE_SECONDS = 1.0
+"""After Ctrl-C: what is nearly done (a file, a container's start) ends before the next run can meet it."""
 
 
 def survey(steps: Iterable[Step], host: Reader) -> list[Outcome]:
@@ -33,34 +37,26 @@ def _look(step: Step, host: Reader) -> Outcome:
     return Outcome(step, State.BLOCKED if drift.unknown else State.CHANGE, drift.cause)
 
 
-def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Iterator[Outcome | Working]:
+def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Generator[Outcome | Working, None, None]:
     """Make every step hold, and look again after each change.
 
     Yields news of running steps, and one Outcome for each step as it is decided. A step starts when all steps
     it comes `after` hold; when one of them fails it is blocked, and whatever does not depend on it goes on.
+    Closing the generator ends all waiting and starts nothing more.
     """
     waiting = _known_order(steps)
     decided: dict[str, State] = {}
-    events: queue.SimpleQueue[Outcome | Working | BaseException] = queue.SimpleQueue()
-    stop = Event()
-    running = 0
-    pool = ThreadPoolExecutor(workers)
+    crew = _Crew(host)
     try:
-        while waiting or running:
-            for step in _ready(waiting, decided):
-                del waiting[step.name]
-                running += 1
-                pool.submit(_bring, step, host, decided, events, stop)
-            event = events.get()
-            if isinstance(event, BaseException):
-                raise event
-            if isinstance(event, Outcome):
-                decided[event.step.name] = event.state
-                running -= 1
-            yield event
+        while waiting or crew.running:
+            for step in _ready(waiting, decided)[: workers - len(crew.running)]:
+                crew.start(waiting.pop(step.name), _broken(step, decided))
+            for event in crew.news():
+                if isinstance(event, Outcome):
+                    decided[event.step.name] = event.state
+                yield event
     finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+        crew.dismiss()
 
 
 def _known_order(steps: Iterable[Step]) -> dict[str, Step]:
@@ -77,53 +73,99 @@ def _ready(waiting: dict[str, Step], decided: dict[str, State]) -> list[Step]:
     return [step for step in waiting.values() if all(name in decided for name in step.after)]
 
 
-def _bring(
-    step: Step,
-    host: Host,
-    decided: dict[str, State],
-    events: queue.SimpleQueue[Outcome | Working | BaseException],
-    stop: Event,
-) -> None:
-    started = monotonic()
-    failed = [name for name in step.after if decided[name] in (State.FAILED, State.BLOCKED)]
-    try:
-        outcome = Outcome(step, State.BLOCKED, f"after {failed[0]}") if failed else _make_hold(step, host, events, stop)
-    except KmuError as error:
-        outcome = Outcome(step, State.FAILED, error.message, error.hint or step.hint)
-    except BaseException as error:  # noqa: BLE001 (a bug: the main thread raises it again, traceback and all)
-        events.put(error)
-        return
-    events.put(replace(outcome, seconds=monotonic() - started))
+def _broken(step: Step, decided: dict[str, State]) -> list[str]:
+    return [name for name in step.after if decided[name] in (State.FAILED, State.BLOCKED)]
 
 
-def _make_hold(
-    step: Step, host: Host, events: queue.SimpleQueue[Outcome | Working | BaseException], stop: Event
-) -> Outcome:
-    drift = step.check(host)
-    if drift is None:
-        return Outcome(step, State.OK)
-    events.put(Working(step, drift.cause))
-    step.apply(host)
-    left = _wait(step, host, events, stop)
-    if left is None:
-        return Outcome(step, State.CHANGE, drift.cause)
-    return Outcome(step, State.FAILED, left.cause, left.hint or step.hint)
+class _Crew:
+    """The steps at work, each in a thread of its own, and what they say.
+
+    The threads are daemons: after Ctrl-C nobody waits for the end of a download.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.running: dict[str, tuple[Working, float]] = {}
+        """The last news of each, and when it came."""
+        self._host = host
+        self._stop = Event()
+        self._threads: list[Thread] = []
+        self._said: queue.SimpleQueue[Outcome | Working | BaseException] = queue.SimpleQueue()
+        self._beat = monotonic() + BEAT_SECONDS
+
+    def start(self, step: Step, broken: list[str]) -> None:
+        self.running[step.name] = Working(step, "looking"), monotonic()
+        self._threads.append(Thread(target=self._bring, args=(step, broken), name=step.name, daemon=True))
+        self._threads[-1].start()
+
+    def dismiss(self) -> None:
+        self._stop.set()
+        end = monotonic() + GRACE_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, end - monotonic()))
+
+    def news(self) -> list[Outcome | Working]:
+        """What was said next; at each beat, what every running step is at."""
+        try:
+            said = self._said.get(timeout=max(0.0, self._beat - monotonic()))
+        except queue.Empty:
+            self._beat = monotonic() + BEAT_SECONDS
+            return [replace(last, seconds=last.seconds + monotonic() - at) for last, at in self.running.values()]
+        if isinstance(said, BaseException):
+            raise said
+        if isinstance(said, Working):
+            self.running[said.step.name] = said, monotonic()
+        else:
+            del self.running[said.step.name]
+        return [said]
+
+    def _bring(self, step: Step, broken: list[str]) -> None:
+        started = monotonic()
+        try:
+            outcome = Outcome(step, State.BLOCKED, f"after {broken[0]}") if broken else self._make_hold(step)
+        except KmuError as error:
+            outcome = Outcome(step, State.FAILED, error.message, error.hint or step.hint)
+        except BaseException as error:  # noqa: BLE001 (a bug: the main thread raises it again, traceback and all)
+            self._said.put(error)
+            return
+        self._said.put(replace(outcome, seconds=monotonic() - started))
+
+    def _make_hold(self, step: Step) -> Outcome:
+        drift = step.check(self._host)
+        if drift is None:
+            return Outcome(step, State.OK)
+        self._said.put(Working(step, drift.cause))
+        step.apply(self._host)
+        left = self._wait(step)
+        if left is None:
+            return Outcome(step, State.CHANGE, drift.cause)
+        return Outcome(step, State.FAILED, left.cause, left.hint or step.hint)
+
+    def _wait(self, step: Step) -> Drift | None:
+        """Look until the step holds, at most for its deadline."""
+        started = monotonic()
+        while (drift := step.check(self._host)) is not None:
+            elapsed = monotonic() - started
+            if drift.hopeless or self._stop.is_set():
+                return drift
+            if elapsed >= step.deadline:
+                return replace(drift, cause=drift.cause + (f" (waited {step.deadline} s)" if step.deadline else ""))
+            self._said.put(Working(step, drift.cause, elapsed))
+            self._stop.wait(POLL_SECONDS)
+        return None
 
 
-def _wait(
-    step: Step, host: Host, events: queue.SimpleQueue[Outcome | Working | BaseException], stop: Event
-) -> Drift | None:
-    """Look until the step holds, at most for its deadline."""
-    started = monotonic()
-    while (drift := step.check(host)) is not None:
-        elapsed = monotonic() - started
-        if drift.hopeless or stop.is_set():
-            return drift
-        if elapsed >= step.deadline:
-            return replace(drift, cause=drift.cause + (f" (waited {step.deadline} s)" if step.deadline else ""))
-        events.put(Working(step, drift.cause, elapsed))
-        stop.wait(POLL_SECONDS)
-    return None
+def at_least_once(step: Step, cause: str) -> Step:
+    """The same step, done even when it holds already."""
+    done = Event()
+
+    def check(host: Reader) -> Drift | None:
+        return step.check(host) if done.is_set() else Drift(cause)
+
+    def apply(host: Host) -> None:
+        step.apply(host)
+        done.set()
+
+    return replace(step, check=check, apply=apply)
 
 
 def with_predecessors(steps: Iterable[Step], names: set[str]) -> list[Step]:

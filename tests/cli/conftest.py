@@ -15,7 +15,7 @@ from tests.operations.scenes import empty, quick_render
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     machine = empty()
     machine.teach("ip", "-json", "-4", "route", "get", stdout='[{"prefsrc": "198.51.100.9"}]')
-    for module in ("init", "up", "operate"):
+    for module in ("init", "host"):
         monkeypatch.setattr(f"kmuctl.commands.{module}.LocalHost", lambda: machine)
     for module in ("compare", "up"):
         monkeypatch.setattr(f"kmuctl.operations.{module}.render", quick_render)

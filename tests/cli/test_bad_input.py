@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.runner import FLAGS, as_json, init, kmuctl, program, site_file, written
+from tests.fakes import FakeHost
 from tests.support import AWKWARD_NAME, CORE
 
 HINT = "hint: mend the lines above; the commented example is in the README, `kmuctl init` writes a new file"
@@ -181,7 +182,7 @@ def test_admin_user(user: str, message: str) -> None:
     result = init(admin_user=user, code=2)
     assert result.stderr == (
         f"error: cannot make a site file:\n  --admin-user: {message}\n\n"
-        "hint: give these options, or run `kmuctl init` on a terminal\n"
+        "hint: mend these options; `kmuctl init` on a terminal asks for what is missing\n"
     )
     assert written() == []
     Path("kmu.toml").write_text(CORE.replace("mmustermann", user), encoding="utf-8")
@@ -191,15 +192,31 @@ def test_admin_user(user: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
-        ("ipv4", "203.0.113", "host.ipv4: "),
-        ("tls", "le", "tls.mode: "),
-        ("host", "server", "host.address: "),
-        ("language", "deu", "language: "),
-        ("timezone", "Europe/Berln", "timezone: is not a time zone: did you mean `Europe/Berlin`?"),
+        ("ipv4", "203.0.113", "Expected 4 octets in '203.0.113'"),
+        ("tls", "le", "input should be 'acme', 'internal', 'files' or 'off'"),
+        ("host", "server", 'must be "local" or like "ssh://root@203.0.113.7:22"'),
+        ("folder", "/opt", "`/opt` belongs to the system: name a folder of its own, like `/opt/kmu`"),
+        ("language", "deu", "has the wrong form, wanted ^[a-z]{2}$"),
+        ("timezone", "Europe/Berln", "is not a time zone: did you mean `Europe/Berlin`?"),
     ],
 )
 def test_other_flags_of_init(flag: str, value: str, message: str) -> None:
-    assert f"  {message}" in init(code=2, **{flag: value}).stderr
+    """The message names the flag: there is no file yet."""
+    result = init(code=2, **{flag: value})
+    assert f"  --{flag}: {message}\n" in result.stderr
+    assert "kmu.toml" not in result.stderr
+    assert written() == []
+
+
+def test_all_bad_flags_of_init_are_named_at_once() -> None:
+    result = init("--trial", code=2, name=" ", timezone="Mars", language="deu", ipv4="1", admin_email="x")
+    lines = [line.split(":")[0] for line in result.stderr.splitlines() if line.startswith("  ")]
+    assert lines == ["  --name", "  --language", "  --timezone", "  --admin-email", "  --ipv4"]
+
+
+def test_flags_of_init_that_do_not_fit_together() -> None:
+    text = init(code=2, domain="acme.test").stderr
+    assert '  --tls: no public certificate exists for `acme.test`: use "internal"\n' in text
     assert written() == []
 
 
@@ -215,10 +232,52 @@ def test_an_error_as_json() -> None:
     assert result.stderr == ""
 
 
+USAGE = {
+    "no command": (("--json",), "Missing command."),
+    "unknown command": (("--json", "deploy"), "No such command 'deploy'."),
+    "unknown option": (("up", "--json", "--fast"), "No such option: --fast"),
+    "unknown option, --json after it": (("up", "--fast", "--json"), "No such option: --fast"),
+    "unknown option of all": (("--fast", "--json", "up"), "No such option: --fast"),
+    "missing argument": (("logs", "--json"), "Missing argument 'SERVICE|CONTAINER'."),
+    "bad value": (("--json", "logs", "-n", "none", "caddy"), "Invalid value for '--lines' / '-n': "),
+    "no dashes before a command": (("--json", "exec", "caddy", "ls", "-l"), "No such option: -l"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), USAGE.values(), ids=USAGE)
+def test_a_usage_error_as_json(arguments: tuple[str, ...], message: str) -> None:
+    result = kmuctl(*arguments, code=2)
+    data = as_json(result)
+    assert message in data.pop("error")
+    hint = "`kmuctl --help` lists the commands, `kmuctl COMMAND --help` what one takes"
+    assert data == {"format": 1, "hint": hint, "exit_code": 2}
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [("up", "--fast"), ("exec", "caddy", "--fast", "--", "ls", "--json")])
+def test_a_usage_error_as_text(arguments: tuple[str, ...]) -> None:
+    """What stands behind `--` is not ours."""
+    result = kmuctl(*arguments, code=2)
+    assert result.stderr.startswith("Usage: ")
+    assert "Error: No such option: --fast" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_good_command_with_json_keeps_its_exit_code(host: FakeHost) -> None:
+    site_file()
+    assert as_json(kmuctl("status", "--json", code=3))["ok"] is False
+    assert kmuctl("--json", "status", "--help").stdout.startswith("Usage: ")
+
+
 def test_messages_keep_awkward_text_as_it_is() -> None:
     """No markup of ours is read into what a person wrote."""
     Path("kmu.toml").write_text(CORE.replace("[host]", "[host]\n'[red]x[/red]' = 1"), encoding="utf-8")
     assert "host.[red]x[/red]: unknown key" in kmuctl("render", code=2).stderr
+
+
+def test_messages_keep_colons_as_they_are() -> None:
+    """`:key:` is no picture of a key."""
+    assert "no site file at `:key:`" in kmuctl("--site", ":key:", "render", code=2).stderr
 
 
 def test_an_awkward_name_works() -> None:

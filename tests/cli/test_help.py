@@ -11,7 +11,7 @@ import pytest
 
 from kmuctl import __version__
 from kmuctl.cli import EXIT_CODES, app
-from tests.cli.runner import ROOT, as_json, environment, kmuctl, program
+from tests.cli.runner import ROOT, as_json, environment, kmuctl, program, site_file
 
 COMMANDS = ["init", "render", "up", "down", "status", "logs", "exec"]
 HEAVY = ("pydantic", "docker", "jinja2", "httpx", "psycopg", "ruamel", "cryptography", "tomlkit", "dotenv", "fastapi")
@@ -81,7 +81,33 @@ def test_the_site_file_may_come_from_the_environment(tmp_path: Path) -> None:
     assert f"no site file at `{tmp_path / 'other.toml'}`" in result.stderr
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    command = f"{sys.executable} -m kmuctl --help | head -n 1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment())
+@pytest.mark.parametrize("command", ["--help", "--version", "render --diff"])
+def test_a_reader_that_has_seen_enough(tmp_path: Path, command: str) -> None:
+    """As Python's manual has it: quiet, and exit code 1."""
+    site = site_file(path=str(tmp_path / "kmu.toml"))
+    line = f"({sys.executable} -m kmuctl --site {site} {command}; echo $? >&2) | true"
+    plain = environment(PYTHONUNBUFFERED="")
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=plain)
+    assert done.stderr == "1\n"
+
+
+def test_closed_streams_are_no_error(tmp_path: Path) -> None:
+    site = site_file(path=str(tmp_path / "kmu.toml"))
+    line = f"{sys.executable} -m kmuctl --site {site} render --output {tmp_path}/a <&- >&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=environment())
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_site_file_that_may_not_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not said to be missing. Root may look everywhere, so a loop stands for what nobody can open."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setattr("kmuctl.cli.HOST_SITE", tmp_path / "loop")
+    assert f"error: cannot read `{tmp_path / 'loop'}`: " in kmuctl("render", code=2).stderr
+
+
+def test_folders_are_open_whatever_the_umask(tmp_path: Path) -> None:
+    """Root's own is often 077, and containers must reach what lies in a folder."""
+    site = site_file(path=str(tmp_path / "kmu.toml"))
+    line = f"umask 077; {sys.executable} -m kmuctl --site {site} render --output {tmp_path}/a/b"
+    subprocess.run(["bash", "-c", line], capture_output=True, check=True, env=environment())
+    assert [oct(path.stat().st_mode)[-3:] for path in (tmp_path / "a", tmp_path / "a/b")] == ["755", "755"]

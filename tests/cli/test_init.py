@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -85,10 +86,56 @@ def test_another_folder() -> None:
     assert written() == ["sites/acme/.gitignore", "sites/acme/kmu.toml"]
 
 
-def test_a_folder_that_cannot_be() -> None:
+def test_a_gitignore_in_another_encoding_is_kept() -> None:
+    """Git does not care about it either."""
+    Path(".gitignore").write_bytes("größe\n".encode("latin-1"))
+    init()
+    assert Path(".gitignore").read_bytes() == "größe\n".encode("latin-1") + b"secrets.env\nrendered/\ndata/\nstate/\n"
+
+
+@pytest.mark.parametrize("directory", ["file", "file/x"])
+def test_a_folder_that_cannot_be(directory: str) -> None:
     Path("file").write_text("", encoding="utf-8")
-    result = init("--directory", "file/x", code=2)
-    assert "cannot write `file/x/kmu.toml`: Not a directory" in result.stderr
+    result = init("--directory", directory, code=2)
+    assert "file` is not a folder\n\nhint: choose another --directory\n" in result.stderr
+    assert written() == ["file"]
+
+
+def test_a_folder_of_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before anything is asked. Root may write everywhere, so the answer is made up."""
+    monkeypatch.setattr("os.access", lambda path, mode: mode in (os.F_OK, os.R_OK))
+    assert kmuctl("init", code=2).stderr == (
+        "error: this user may not write in `.`\n\nhint: use sudo, or choose another --directory\n"
+    )
+
+
+def test_a_folder_that_refuses() -> None:
+    assert "error: cannot write `/proc/kmu`: No such file" in init("--directory", "/proc/kmu", code=2).stderr
+
+
+def test_nothing_is_half_written() -> None:
+    Path(".gitignore").mkdir()
+    assert "error: cannot write `.gitignore`: Is a directory" in init(code=2).stderr
+    assert written() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [("10.1.2.3", True), ("172.31.0.1", True), ("192.168.178.20", True), ("100.64.1.1", True), ("169.254.0.9", True),
+     ("127.0.0.1", True), ("203.0.113.7", False), ("198.51.100.9", False), ("172.32.0.1", False), ("9.9.9.9", False)],
+)  # fmt: skip
+def test_an_address_that_nobody_can_reach(address: str, warned: bool) -> None:
+    """K21: documentation's addresses are not private ones."""
+    said = init(ipv4=address).stderr
+    assert said == (f"warning: {address} is a private address: put the public one into [host] ipv4\n" if warned else "")
+
+
+def test_no_value_is_cut_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """K21: a record that goes through a pipe is whole."""
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = [line.split() for line in init(domain="a-rather-long-name.example").stdout.splitlines()]
+    value = "v=DMARC1; p=quarantine; rua=mailto:postmaster@a-rather-long-name.example"
+    assert ["_dmarc", "TXT", *value.split()] in lines
 
 
 def test_records_ports_and_the_next_command_are_shown() -> None:
@@ -100,6 +147,10 @@ def test_records_ports_and_the_next_command_are_shown() -> None:
     for port in stack().ports():
         assert [str(port), *port.purpose.split()] in rows
     assert "next: kmuctl --site kmu.toml up" in text
+
+
+def test_the_next_command_can_be_pasted() -> None:
+    assert "next: kmuctl --site 'our site/kmu.toml' up\n" in init("--directory", "our site").stdout
 
 
 def test_as_json() -> None:

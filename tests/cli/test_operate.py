@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
+from pathlib import Path
+from threading import Event
+from time import monotonic
 from typing import Any
 
 import pytest
 
+from kmuctl.model.errors import HostError
 from kmuctl.model.host import Host
 from kmuctl.model.secrets import parse
 from tests.cli.runner import as_json, kmuctl, site_file
@@ -24,8 +30,7 @@ def up(monkeypatch: pytest.MonkeyPatch) -> FakeHost:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, host: FakeHost) -> FakeHost:
-    for module in ("up", "operate"):
-        monkeypatch.setattr(f"kmuctl.commands.{module}.LocalHost", lambda: host)
+    monkeypatch.setattr("kmuctl.commands.host.LocalHost", lambda: host)
     return host
 
 
@@ -122,12 +127,21 @@ def test_an_unknown_service_changes_nothing(host: FakeHost) -> None:
 
 
 def test_pull_fetches_images_again(up: FakeHost) -> None:
-    """D34."""
+    """D34: all that a registry has; the plan says so."""
     kmuctl("up")
+    assert "change  image:caddy:2.11.7  (to fetch again)\n" in kmuctl("up", "--pull", "--dry-run").stdout
     del up.engine.images["caddy:2.11.7"]["id"]
     result = kmuctl("up", "--pull")
-    assert "pull    caddy:2.11.7" in result.stderr
+    assert "change  image:caddy:2.11.7  (to fetch again)\n" in result.stderr
+    assert "id" in up.engine.images["caddy:2.11.7"]
     assert "kmuctl-panel" not in result.stderr
+
+
+def test_an_image_that_cannot_be_fetched_again_is_a_failed_step(up: FakeHost) -> None:
+    up.engine.registry = set()
+    result = kmuctl("up", "--pull", code=1)
+    assert "failed  image:caddy:2.11.7: cannot pull `caddy:2.11.7`: manifest unknown" in result.stderr
+    assert result.stdout.startswith("not done: ")
 
 
 def test_a_second_kmuctl_is_refused(up: FakeHost) -> None:
@@ -142,19 +156,107 @@ def test_a_second_kmuctl_is_refused(up: FakeHost) -> None:
     assert up.snapshot() == before
 
 
-def test_ctrl_c_ends_with_130_and_frees_the_lock(up: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+def interrupt(*_: object) -> None:
+    """Ctrl-C while a step is at work, which goes on for long."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    Event().wait(30)
 
-    monkeypatch.setattr("kmuctl.commands.up.up", interrupted)
+
+def journal(host: FakeHost) -> list[str]:
+    return [json.loads(line)["event"] for line in host.text(f"{FOLDER}/state/journal.jsonl").splitlines()]
+
+
+def test_ctrl_c_ends_at_once_with_130_and_frees_the_lock(up: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """K43: nothing comes after the message; the journal knows."""
+    monkeypatch.setattr(up.engine, "pull", interrupt)
+    up.engine.images.clear()
+    started = monotonic()
     result = kmuctl("up", code=130)
-    assert result.stderr == "interrupted: the same command goes on from here\n"
-    assert up.held == {}
+    assert monotonic() - started < 10
+    assert result.stderr.endswith("interrupted: the same command goes on from here\n")
+    assert (result.stdout, up.held, journal(up)) == ("", {}, ["started", "interrupted"])
+    assert as_json(kmuctl("--json", "up", code=130)) == {
+        "format": 1,
+        "error": "interrupted",
+        "hint": "the same command goes on from here",
+        "exit_code": 130,
+    }
 
 
-def test_a_host_elsewhere_is_refused_for_now() -> None:
+def test_the_journal_says_how_up_ended(up: FakeHost) -> None:
+    kmuctl("up")
+    up.engine.scripts["synapse"] = Script(end="unhealthy", says="no answer")
+    kmuctl("up", code=1)
+    assert journal(up) == ["started", "ended", "started", "failed"]
+
+
+def test_a_disk_that_is_full_at_the_end_does_not_hide_the_report(up: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = up.write
+
+    def full(path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
+        if path.endswith("journal.jsonl") and b"started" in content and up.nodes.get(path):
+            raise HostError("cannot write: no space left on device")
+        write(path, content, mode=mode, uid=uid)
+
+    kmuctl("up")
+    up.remove(f"{FOLDER}/state/journal.jsonl")
+    monkeypatch.setattr(up, "write", full)
+    assert kmuctl("up").stdout.startswith("nothing changed: ")
+
+
+def test_an_engine_that_went_away_does_not_hide_the_report(up: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> str:
+        raise HostError("the Docker engine does not answer")
+
+    monkeypatch.setattr(up.engine, "logs", gone)
+    up.engine.scripts["synapse"] = Script(end="unhealthy", says="no answer")
+    result = kmuctl("up", code=1)
+    assert "the last log lines of synapse:\nhint: " in result.stderr
+    assert result.stdout.startswith("not done: 1 failed, ")
+
+
+COMMANDS = (
+    ("up",), ("up", "--dry-run"), ("down",), ("down", "--purge", "--yes"), ("status",), ("logs", "caddy"),
+    ("logs", "-f", "caddy"), ("exec", "caddy", "--", "ls"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_host_elsewhere_is_refused_for_now(up: FakeHost, command: tuple[str, ...]) -> None:
+    """No command takes this machine for that one."""
     site_file('address = "ssh://root@203.0.113.9"\n')
-    assert "this version works on its own machine only" in kmuctl("up", code=1).stderr
+    before = up.snapshot()
+    result = kmuctl(*command, code=1)
+    assert result.stderr.startswith("error: host.address is `ssh://root@203.0.113.9`: this version works on its own")
+    assert up.snapshot() == before
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_containers_of_another_site_are_left_alone(up: FakeHost, command: tuple[str, ...]) -> None:
+    site_file('folder = "/srv/other"\n')
+    before = up.snapshot()
+    assert "/opt/kmu" in kmuctl(*command, code=1).stderr
+    assert up.snapshot() == before
+
+
+def test_a_plan_that_would_fail_says_so(up: FakeHost) -> None:
+    """Exit code 1, with the hint, whatever else would change."""
+    kmuctl("up")
+    up.engine.caddy_refuses = "unknown directive"
+    up.write(f"{FOLDER}/rendered/caddy/Caddyfile", b"changed")
+    for more in ((), ("--exit-code",)):
+        lines = kmuctl("up", "--dry-run", *more, code=1).stdout.splitlines()
+        assert any(line.startswith("failed  caddy:config  (") for line in lines)
+        assert lines[-1].startswith("not ready: 1 failed, ")
+
+
+def test_backup_is_not_there_yet(up: FakeHost) -> None:
+    site_file('[backup]\nschedule = "02:30"\n')
+    for more in ((), ("--dry-run",)):
+        said = kmuctl("up", *more).stderr
+        assert said.count("warning: [backup] in the site file is not used by this version yet") == 1
+    site_file("[backup]\n")
+    assert "warning" not in kmuctl("up").stderr
 
 
 def test_a_machine_that_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,9 +347,68 @@ def test_unknown_names(up: FakeHost, command: tuple[str, ...]) -> None:
     assert result.stderr.startswith("error: no service or container `wiki` in this site\n\nhint: one of: caddy, ")
 
 
-def test_exec_in_a_container_that_is_not_there(up: FakeHost) -> None:
+@pytest.mark.parametrize("more", [(), ("-f",)])
+def test_logs_of_a_container_that_is_not_there(up: FakeHost, more: tuple[str, ...]) -> None:
     up.engine.remove("kmu", ["synapse"])
-    assert "`synapse` is not running" in kmuctl("exec", "synapse", "--", "ls", code=1).stderr
+    result = kmuctl("logs", "synapse", *more, code=1)
+    assert result.stderr == (
+        "error: no container now: synapse\n\nhint: `kmuctl up` makes it; `kmuctl status` shows what there is\n"
+    )
+
+
+def test_one_container_that_is_not_there_does_not_hide_the_others(up: FakeHost) -> None:
+    up.engine.remove("kmu", ["jitsi-jvb"])
+    result = kmuctl("logs", "jitsi")
+    assert result.stderr == "warning: no container now: jitsi-jvb\n"
+    assert "jitsi-web says" in result.stdout
+
+
+def test_logs_cannot_be_followed_as_json(up: FakeHost) -> None:
+    data = as_json(kmuctl("logs", "-f", "--json", "synapse", code=2))
+    assert data["error"] == "logs: --follow never ends, so it has no --json"
+    assert data["hint"] == "leave one of the two out"
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -INT $PPID; sleep 0.1; exit 5", 130)]
+)
+@pytest.mark.parametrize("command", [("logs", "-f", "synapse"), ("exec", "synapse", "--", "ls")])
+def test_dockers_own_exit_code_is_handed_on(
+    up: FakeHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...], end: str, code: int
+) -> None:
+    docker(monkeypatch, tmp_path, end)
+    assert kmuctl(*command, code=code).stderr == ""
+
+
+def docker(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    """The command-line client, as a script of our own."""
+    (folder / "docker").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_docker_that_is_not_installed(up: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert "error: `docker` is not installed" in kmuctl("logs", "-f", "synapse", code=1).stderr
+
+
+def test_exec_in_a_container_that_does_not_run(up: FakeHost) -> None:
+    up.engine.stop("element")
+    up.engine.remove("kmu", ["synapse"])
+    for name in ("synapse", "element"):
+        assert f"`{name}` is not running" in kmuctl("exec", name, "--", "ls", code=1).stderr
+
+
+def test_exec_as_json(up: FakeHost) -> None:
+    data = as_json(kmuctl("exec", "--json", "caddy", "--", "caddy", "reload"))
+    assert data == {"format": 1, "code": 0, "stdout": "", "stderr": ""}
+
+
+def test_exec_without_the_dashes_is_a_usage_error(up: FakeHost) -> None:
+    """It would be an option of ours."""
+    result = kmuctl("exec", "synapse", "ls", "-l", code=2)
+    assert "Try 'kmuctl exec -h' for help." in result.stderr
+    assert "No such option: -l" in result.stderr
 
 
 def test_the_fake_is_a_host(host: FakeHost) -> None:

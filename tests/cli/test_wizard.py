@@ -129,6 +129,15 @@ def test_ctrl_c_in_the_middle_writes_nothing(terminal: Terminal) -> None:
     assert not Path("kmu.toml").exists()
 
 
+def test_a_bad_flag_is_refused_before_anything_is_asked() -> None:
+    early = Terminal("init", "--timezone", "Mars")
+    assert early.end() == 2
+    assert "--timezone: is not a time zone" in early.said
+    assert "--domain" not in early.said
+    assert "Domain" not in early.said
+    os.close(early.master)
+
+
 def test_yes_or_json_on_a_terminal_asks_nothing() -> None:
     for flag in ("--yes", "--json"):
         quiet = Terminal("init", flag)

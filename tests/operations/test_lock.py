@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kmuctl.drivers.local import LocalHost
-from kmuctl.model.errors import Busy
-from kmuctl.operations.lock import JOURNAL_LINES, locked, note
+from kmuctl.model.errors import Busy, HostError
+from kmuctl.operations.lock import JOURNAL_LINES, journaled, locked, note
 from tests.fakes import FakeHost, Machine
 
 FOLDER = "/opt/kmu"
@@ -59,11 +60,44 @@ def test_a_second_kmuctl_is_refused_until_the_first_is_dead(tmp_path: Path) -> N
         assert path.read_text() == "third"
 
 
+def journal(host: FakeHost) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in host.text(f"{FOLDER}/state/journal.jsonl").splitlines()]
+
+
+def test_the_journal_says_how_a_command_ended() -> None:
+    host = FakeHost()
+    with journaled(host, FOLDER, "up", only="") as end:
+        end.update(event="ended", change=3)
+    with pytest.raises(KeyboardInterrupt), journaled(host, FOLDER, "up"):
+        raise KeyboardInterrupt
+    with pytest.raises(HostError), journaled(host, FOLDER, "up"):
+        raise HostError("no engine")
+    events = [line["event"] for line in journal(host)]
+    assert events == ["started", "ended", "started", "interrupted", "started", "failed"]
+    assert {"command": "up", "change": 3}.items() <= journal(host)[1].items()
+    assert "seconds" in journal(host)[1]
+
+
+def test_a_full_disk_at_the_end_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done stays done, and is told; at the start it stops everything."""
+
+    def full(*_: object, **__: object) -> None:
+        raise HostError("no space left on device")
+
+    host = FakeHost()
+    with journaled(host, FOLDER, "up"):
+        monkeypatch.setattr(host, "write", full)
+    with pytest.raises(ZeroDivisionError), journaled(FakeHost(), FOLDER, "up"):
+        raise ZeroDivisionError
+    with pytest.raises(HostError), journaled(host, FOLDER, "up"):
+        pytest.fail("started all the same")
+
+
 def test_the_journal_grows_line_by_line_and_not_for_ever() -> None:
     host = FakeHost()
     for number in range(JOURNAL_LINES + 3):
         note(host, FOLDER, {"command": "up", "number": number})
-    lines = [json.loads(line) for line in host.text(f"{FOLDER}/state/journal.jsonl").splitlines()]
+    lines = journal(host)
     assert [line["number"] for line in lines] == list(range(3, JOURNAL_LINES + 3))
     assert all("time" in line for line in lines)
     assert host.nodes[f"{FOLDER}/state/journal.jsonl"].mode == 0o600

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
-from itertools import count
+from pathlib import Path
 from threading import Barrier, Event
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
@@ -14,9 +16,11 @@ from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.step import Drift, Outcome, State, Step, Working
 from kmuctl.operations import plan
-from kmuctl.operations.plan import converge, survey, with_predecessors
+from kmuctl.operations.plan import at_least_once, converge, survey, with_predecessors
 from tests.fakes import FakeHost
 from tests.operations.scenes import bring
+
+ROOT = Path(__file__).parents[2]
 
 
 def touch(name: str, *after: str, apply: Callable[[Host], None] | None = None, deadline: int = 0) -> Step:
@@ -108,14 +112,56 @@ def test_a_step_that_does_not_help_fails_with_what_is_left() -> None:
 
 def test_the_deadline_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """K44: the message says what was waited for, and how long."""
-    clock = count(0, 10)
-    monkeypatch.setattr(plan, "monotonic", lambda: float(next(clock)))
-    events = list(converge([touch("a", apply=nothing, deadline=60)], FakeHost()))
-    waits = [event.cause for event in events if isinstance(event, Working)]
+    looks: list[Reader] = []
+
+    def check(host: Reader) -> Drift:
+        looks.append(host)
+        return Drift("missing")
+
+    monkeypatch.setattr(plan, "monotonic", lambda: 10.0 * len(looks))
+    monkeypatch.setattr(plan, "BEAT_SECONDS", 1000)
+    events = list(converge([Step(name="a", check=check, apply=nothing, deadline=60)], FakeHost()))
     assert isinstance(events[-1], Outcome)
     assert events[-1].cause == "missing (waited 60 s)"
-    assert set(waits) == {"missing"}
-    assert len(waits) > 1
+    assert {event.cause for event in events if isinstance(event, Working)} == {"missing"}
+    assert len(looks) == 7
+
+
+def test_a_step_whose_work_keeps_silent_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """K44: also while others have much to say, and with the time that it takes."""
+    monkeypatch.setattr(plan, "BEAT_SECONDS", 0.01)
+    enough, heard = Event(), list[Working]()
+
+    def download(host: Host) -> None:
+        enough.wait(10)
+        host.write("/image", b"")
+
+    def check(host: Reader) -> Drift | None:
+        return None if enough.is_set() else Drift("noisy")
+
+    steps = [touch("image", apply=download), Step(name="b", check=check, apply=nothing, deadline=60)]
+    for event in converge(steps, FakeHost()):
+        if isinstance(event, Working) and event.step.name == "image":
+            heard.append(event)
+        if len(heard) > 3:
+            enough.set()
+    assert {event.cause for event in heard} == {"missing"}
+    assert heard[0].seconds < heard[1].seconds < heard[2].seconds < heard[3].seconds
+
+
+def test_a_long_look_is_heard_of_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "BEAT_SECONDS", 0.01)
+    heard = Event()
+
+    def check(host: Reader) -> Drift | None:
+        heard.wait(10)
+        return None
+
+    for event in converge([Step(name="a", check=check, apply=nothing)], FakeHost()):
+        if isinstance(event, Working):
+            assert event.cause == "looking"
+            heard.set()
+    assert heard.is_set()
 
 
 def test_what_is_hopeless_is_not_waited_for() -> None:
@@ -137,8 +183,57 @@ def test_closing_stops_the_waiting_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     events = converge([touch("a", apply=nothing, deadline=600)], FakeHost())
     assert isinstance(next(events), Working)
     started = monotonic()
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert monotonic() - started < 5
+
+
+def test_closing_lets_what_is_nearly_done_end() -> None:
+    """The next run does not meet it."""
+    host, begun = FakeHost(), Event()
+
+    def write(host: Host) -> None:
+        begun.set()
+        sleep(0.1)
+        host.write("/a", b"")
+
+    events = converge([touch("a", apply=write)], host)
+    next(events)
+    begun.wait(10)
+    events.close()
+    assert host.read("/a") is not None
+
+
+INTERRUPTED = """
+import os, signal, threading, time
+from contextlib import closing
+from tests.fakes import FakeHost
+from kmuctl.model.step import Drift, Step
+from kmuctl.operations.plan import converge
+
+def download(host):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+step = Step(name="image", check=lambda host: Drift("missing"), apply=download)
+try:
+    with closing(converge([step], FakeHost())) as events:
+        list(events)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_does_not_wait_for_work_that_blocks() -> None:
+    """An image may take minutes: neither closing nor the end of the program waits for its thread."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
 
 
 def test_ctrl_c_stops_steps_that_have_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +243,7 @@ def test_ctrl_c_stops_steps_that_have_not_begun(monkeypatch: pytest.MonkeyPatch)
     events = converge(steps, host, workers=1)
     next(events)
     with pytest.raises(KeyboardInterrupt):
-        events.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
+        events.throw(KeyboardInterrupt())
     assert host.tree("/") == []
 
 
@@ -190,6 +285,16 @@ def test_a_muddled_plan_is_a_bug(steps: list[Step]) -> None:
 
 def test_an_outcome_knows_its_time() -> None:
     assert bring([touch("a")], FakeHost())["a"].seconds >= 0
+
+
+def test_what_holds_already_can_be_done_once_more() -> None:
+    host = FakeHost()
+    host.write("/a", b"old")
+    step = at_least_once(touch("a"), "again")
+    assert [str(outcome) for outcome in survey([step], host)] == ["change  a  (again)"]
+    assert bring([step], host)["a"].cause == "again"
+    assert host.read("/a") == b""
+    assert bring([step], host)["a"].state is State.OK
 
 
 def test_predecessors_come_along_in_their_order() -> None:

@@ -186,7 +186,7 @@ def cut_short(host: FakeHost, count: int) -> None:
     events = converge(steps(host), host)
     while count:
         count -= isinstance(next(events), Outcome)
-    events.close()  # type: ignore[attr-defined]
+    events.close()
 
 
 def test_an_image_that_cannot_be_pulled_stops_only_its_own() -> None:
