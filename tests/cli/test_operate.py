@@ -15,6 +15,7 @@ import pytest
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Host
 from kmuctl.model.secrets import parse
+from kmuctl.operations.caddy import RELOAD
 from tests.cli.runner import as_json, kmuctl, site_file
 from tests.fakes import FakeHost, Machine, Script
 from tests.golden import golden
@@ -400,7 +401,7 @@ def test_exec_in_a_container_that_does_not_run(up: FakeHost) -> None:
 
 
 def test_exec_as_json(up: FakeHost) -> None:
-    data = as_json(kmuctl("exec", "--json", "caddy", "--", "caddy", "reload"))
+    data = as_json(kmuctl("exec", "--json", "caddy", "--", *RELOAD))
     assert data == {"format": 1, "code": 0, "stdout": "", "stderr": ""}
 
 
