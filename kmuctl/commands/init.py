@@ -11,8 +11,8 @@ import typer
 from kmuctl.console import Console
 from kmuctl.drivers.local import LocalHost
 from kmuctl.model.service import Record
-from kmuctl.model.site import ascii_domain
 from kmuctl.model.stack import Stack
+from kmuctl.model.values import ascii_domain
 from kmuctl.operations.init import (
     DEFAULTS,
     FILE,

@@ -13,8 +13,9 @@ from typing import Any
 
 from kmuctl.model.errors import ConfigError, Problems
 from kmuctl.model.host import Reader
-from kmuctl.model.site import TRIAL_DOMAIN, ascii_domain, check_site, free_text, mail_address, read_site, user_name
+from kmuctl.model.site import TRIAL_DOMAIN, check_site, read_site
 from kmuctl.model.stack import Stack
+from kmuctl.model.values import ascii_domain, free_text, mail_address, user_name
 from kmuctl.services import NAMES, stack_of
 
 IGNORED = ("secrets.env", "rendered/", "data/", "state/")

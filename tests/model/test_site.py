@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmuctl.model.errors import ConfigError
-from kmuctl.model.site import RESERVED_USERS, Names, ascii_domain, check_site, read_site, user_name
+from kmuctl.model.site import Names, check_site, read_site
+from kmuctl.model.values import RESERVED_USERS, ascii_domain, user_name
 from kmuctl.services import NAMES
 from tests.support import AWKWARD_NAME, CORE, site
 

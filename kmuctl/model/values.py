@@ -1,0 +1,125 @@
+"""What a single value of the site file may look like: each function gives it back, or says in a ValueError what is wrong.
+
+They are asked by the site file's tables, and by `init` for each answer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import zoneinfo
+
+import idna
+
+RESERVED_USERS = frozenset({
+    "root", "admin", "administrator", "akadmin", "noreply", "postmaster", "abuse", "hostmaster", "webmaster",
+    "ldapservice", "kmu-admin", "www-data", "nobody",
+})  # fmt: skip
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def ascii_domain(text: str) -> str:
+    """The ASCII form of a domain name; ValueError says in plain words what is wrong with it."""
+    if "://" in text:
+        raise ValueError(f"has a scheme: give `{text.split('://', 1)[1].strip('/') or 'acme.example'}`")
+    if "/" in text:
+        raise ValueError(f"has a path: give `{text.split('/', 1)[0]}`")
+    if ":" in text:
+        raise ValueError(f"has a port: give `{text.split(':', 1)[0]}`")
+    if "_" in text:
+        raise ValueError("has an underscore, which no host name may have")
+    if text != text.strip() or " " in text:
+        raise ValueError("has a space in it")
+    if text.endswith("."):
+        raise ValueError(f"ends with a dot: give `{text.rstrip('.')}`")
+    if text != text.lower():
+        raise ValueError(f"has capitals: give `{text.lower()}`")
+    if len(labels := text.split(".")) < 2:
+        raise ValueError("is a single label: a domain has at least two, like `acme.example`")
+    if long := [label for label in labels if len(label) > 63]:
+        raise ValueError(f"has a label of {len(long[0])} characters: at most 63 are allowed")
+    return _idna(text)
+
+
+def _idna(text: str) -> str:
+    try:
+        name = idna.encode(text, uts46=True).decode()
+    except idna.IDNAError as error:
+        raise ValueError(f"is not a domain name ({error})") from None
+    if name.rsplit(".", 1)[1].isdigit():
+        raise ValueError("looks like an IP address: kmuctl needs a domain name")
+    if not all(LABEL.fullmatch(label) for label in name.split(".")):
+        raise ValueError("is not a domain name: labels have letters, digits and inner hyphens")
+    return name
+
+
+def user_name(text: str) -> str:
+    """A sign-on name that is also a Matrix id and a mail address (upstream/matrix-coturn-caddy.md 1.5)."""
+    if text in RESERVED_USERS:
+        raise ValueError(f"`{text}` is reserved: take a person's name, like `mmustermann`")
+    if not re.fullmatch(r"[a-z][a-z0-9._-]{0,31}", text) or text.endswith("."):
+        raise ValueError("may have lower-case letters a-z, digits, `.`, `_`, `-`; a letter first, at most 32")
+    return text
+
+
+def free_text(text: str) -> str:
+    if not text.strip() or not text.isprintable() or len(text) > 100:
+        raise ValueError("must be 1 to 100 printable characters on one line")
+    return text.strip()
+
+
+def mail_address(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", text):
+        raise ValueError("is not a mail address like `max@acme.example`")
+    return text
+
+
+def time_zone(text: str) -> str:
+    known = zoneinfo.available_timezones()
+    if text not in known:
+        near = difflib.get_close_matches(text, known, n=1)
+        raise ValueError("is not a time zone" + (f": did you mean `{near[0]}`?" if near else " like `Europe/Berlin`"))
+    return text
+
+
+def host_address(text: str) -> str:
+    if text != "local" and not re.fullmatch(r"ssh://([\w.-]+@)?[\w.-]+(:\d{1,5})?", text):
+        raise ValueError('must be "local" or like "ssh://root@203.0.113.7:22"')
+    return text
+
+
+def absolute_path(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", text) or {".", ".."} & set(text.split("/")):
+        raise ValueError("must be an absolute path of letters, digits, `.`, `_`, `-`, like `/opt/kmu`")
+    return text
+
+
+def own_folder(text: str) -> str:
+    if absolute_path(text).count("/") < 2:
+        raise ValueError(f"`{text}` belongs to the system: name a folder of its own, like `/opt/kmu`")
+    return text
+
+
+def pinned_image(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._/:-]*:[\w][\w.-]*(@sha256:[0-9a-f]{64})?", text) or text.endswith(":latest"):
+        raise ValueError("must name a fixed tag, like `caddy:2.11.7` (never `latest`)")
+    return text
+
+
+def network_range(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError("is not a network like `10.231.112.0/20`") from None
+    if not isinstance(network, ipaddress.IPv4Network) or network.prefixlen != 20 or not network.is_private:
+        raise ValueError("must be a private IPv4 network of size /20, like `10.231.112.0/20`")
+    return text
+
+
+def ipv4_address(text: str) -> str:
+    return str(ipaddress.IPv4Address(text))
+
+
+def ipv6_address(text: str) -> str:
+    return str(ipaddress.IPv6Address(text))
