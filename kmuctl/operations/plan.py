@@ -98,6 +98,7 @@ class _Crew:
         self._threads[-1].start()
 
     def dismiss(self) -> None:
+        """Nobody waits for a check any more, and we not for long."""
         self._stop.set()
         end = monotonic() + GRACE_SECONDS
         for thread in self._threads:
