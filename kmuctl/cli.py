@@ -144,7 +144,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     as_json = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
     guarded.__signature__ = signature.replace(parameters=[context, *own, as_json])  # type: ignore[attr-defined]
     guarded.__annotations__ = {p.name: p.annotation for p in (context, *own, as_json)}
-    return app.command(name=function.__name__.rstrip("_"))(guarded)
+    return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(guarded)
 
 
 YesOption = Annotated[bool, typer.Option("--yes", help="Ask nothing.")]
@@ -285,6 +285,17 @@ def exec_(
     from kmuctl.commands.operate import execute
 
     raise typer.Exit(execute(known.console, known.stack(), name, arguments))
+
+
+@command
+def login_link(
+    known: Globals,
+    user: Annotated[str, typer.Argument(help="Sign-on name; the first admin's unless given.")] = "",
+) -> None:
+    """Make a link that signs a person in once, without a password: the first time, or when locked out."""
+    from kmuctl.commands.operate import show_login_link
+
+    show_login_link(known.console, known.stack(), user)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`kmuctl down`, `status`, `logs`, `exec`."""
+"""`kmuctl down`, `status`, `logs`, `exec`, `login-link`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
 from kmuctl.operations.down import down, purge, purgeable
 from kmuctl.operations.lock import locked
+from kmuctl.operations.login import MINUTES, login_link
 from kmuctl.operations.preflight import refuse_other_site
 from kmuctl.operations.status import status
 
@@ -91,6 +92,13 @@ def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> 
         return answer.code
     terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["-T"]
     return _compose(stack, "exec", *terminal, container, *arguments)
+
+
+def show_login_link(console: Console, stack: Stack, user: str) -> None:
+    user = user or stack.site.admin.username
+    link = login_link(stack, _own_host(stack), user)
+    console.note(f"Signs in `{user}` once, within {MINUTES} minutes. Then choose a password in the settings there.")
+    console.result(link, {"user": user, "link": link, "minutes": MINUTES})
 
 
 def _own_host(stack: Stack) -> Host:

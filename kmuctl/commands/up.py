@@ -146,7 +146,7 @@ def _where_to_go(stack: Stack) -> list[str]:
     lines += [f"  {app['url']}  ({app['text']})" for app in stack.apps()]
     lines += [f"  {site.url('auth')}/if/admin/  (people and sign-on, administration)", ""]
     secrets = f"{site.host.folder}/{FILE}"
-    lines.append(f"First sign-in: `{site.admin.username}`, password: `sudo grep AUTHENTIK_ADMIN_PASSWORD {secrets}`")
+    lines.append(f"First sign-in: `kmuctl login-link` lets `{site.admin.username}` in, to choose a password")
     if site.tls.mode == "internal":
         lines.append(f"Certificate to trust in the browser: {ca_certificate(stack)}")
     lines.append(f"Keep a copy of `{secrets}` off this machine: without it the data cannot be read.")

@@ -48,8 +48,3 @@ class Problems(ConfigError):
     def __init__(self, title: str, found: list[str], *, hint: str) -> None:
         super().__init__("\n".join([f"{title}:", *(f"  {line}" for line in found)]), hint=hint)
         self.found = found
-
-
-def problems(title: str, found: list[str], *, hint: str) -> Problems:
-    """One error for all problems of one file, a line each."""
-    return Problems(title, found, hint=hint)

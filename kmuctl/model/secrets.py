@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 
-from kmuctl.model.errors import problems
+from kmuctl.model.errors import Problems
 
 REFERENCE = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_]*)\s*\}\}")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -94,7 +94,7 @@ def parse(text: str, read_file: Callable[[str], bytes | None], *, path: str) -> 
     values, unread = _from_files(raw, read_file)
     expanded, loops = _expand(values)
     if faults := found + unread + loops:
-        raise problems(f"`{path}` is not a valid secrets file", faults, hint=HINT)
+        raise Problems(f"`{path}` is not a valid secrets file", faults, hint=HINT)
     return Secrets({name: Secret(value) for name, value in expanded.items()})
 
 

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from tomlkit import parse as parse_toml
 from tomlkit.exceptions import ParseError
 
-from kmuctl.model.errors import ConfigError, problems
+from kmuctl.model.errors import ConfigError, Problems
 from kmuctl.model.values import (
     LABEL,
     absolute_path,
@@ -186,7 +186,7 @@ def check_site(data: dict[str, Any], names: Names, *, path: str) -> Site:
     else:
         faults += _cross_faults(site)
     if faults:
-        raise problems(f"`{path}` is not a valid site file", faults, hint=FILE_HINT)
+        raise Problems(f"`{path}` is not a valid site file", faults, hint=FILE_HINT)
     return site
 
 

@@ -1,4 +1,4 @@
-"""What a single value of the site file may look like: each function gives it back, or says in a ValueError what is wrong.
+"""What a single value of the site file may look like: each function gives it back, or says in a ValueError what is off.
 
 They are asked by the site file's tables, and by `init` for each answer.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from kmuctl.model.errors import ConfigError, problems
+from kmuctl.model.errors import ConfigError, Problems
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret, Secrets, append, parse
 from kmuctl.model.service import SecretSpec
@@ -70,7 +70,7 @@ def _refuse_unknown(lacking: list[SecretSpec], path: str) -> None:
     if unknown := [spec.name.upper() for spec in lacking if spec.make is None]:
         found = [f"{name}: is missing, and only you know it" for name in unknown]
         hint = f"add a line like `{unknown[0]}='...'`, or `{unknown[0]}_FILE=/path`"
-        raise problems(f"`{path}` is not complete", found, hint=hint)
+        raise Problems(f"`{path}` is not complete", found, hint=hint)
 
 
 def _refuse_unfit(stack: Stack, known: Secrets, path: str) -> None:
@@ -78,7 +78,7 @@ def _refuse_unfit(stack: Stack, known: Secrets, path: str) -> None:
     made = [spec.name for spec in stack.secrets() if spec.make is not None and spec.name in known]
     if unfit := [name.upper() for name in made if not FIT.fullmatch(known[name].reveal())]:
         found = [f"{name}: has characters other than letters, digits and `_.+/=-`, or fewer than 8" for name in unfit]
-        raise problems(f"`{path}` is not a valid secrets file", found, hint="choose another value for them")
+        raise Problems(f"`{path}` is not a valid secrets file", found, hint="choose another value for them")
 
 
 def secrets_step(vault: Vault) -> Step:

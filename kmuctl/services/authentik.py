@@ -25,7 +25,6 @@ SERVICE = Service(
             "authentik_bootstrap_token",
             "authentik_ldap_token",
             "authentik_ldap_bind_password",
-            "authentik_admin_password",
             "authentik_noreply_password",
         ),
     ),

@@ -47,7 +47,7 @@ def test_up_from_nothing_and_again(host: FakeHost) -> None:
     assert first.stdout.startswith("done: ")
     for url in ("https://acme.example/", "https://cloud.acme.example/", "https://auth.acme.example/if/admin/"):
         assert f"  {url}  (" in first.stdout
-    assert "First sign-in: `mmustermann`" in first.stdout
+    assert "First sign-in: `kmuctl login-link` lets `mmustermann` in" in first.stdout
     assert "change  container:nextcloud" in first.stderr
     second = kmuctl("up")
     assert second.stdout.startswith("nothing changed: all ")
@@ -218,7 +218,7 @@ def test_an_engine_that_went_away_does_not_hide_the_report(up: FakeHost, monkeyp
 
 COMMANDS = (
     ("up",), ("up", "--dry-run"), ("down",), ("down", "--purge", "--yes"), ("status",), ("logs", "caddy"),
-    ("logs", "-f", "caddy"), ("exec", "caddy", "--", "ls"),
+    ("logs", "-f", "caddy"), ("exec", "caddy", "--", "ls"), ("login-link",),
 )  # fmt: skip
 
 
@@ -398,6 +398,26 @@ def test_exec_in_a_container_that_does_not_run(up: FakeHost) -> None:
     up.engine.remove("kmu", ["synapse"])
     for name in ("synapse", "element"):
         assert f"`{name}` is not running" in kmuctl("exec", name, "--", "ls", code=1).stderr
+
+
+LINK = "https://auth.acme.example/recovery/use-token/k3y/"
+
+
+@pytest.mark.parametrize("name", [(), ("mmustermann",)])
+def test_a_link_for_who_has_no_password(up: FakeHost, name: tuple[str, ...]) -> None:
+    """K30 K102: the link alone on stdout; what to do with it beside."""
+    result = kmuctl("login-link", *name)
+    assert result.stdout == f"{LINK}\n"
+    assert "Signs in `mmustermann` once, within 60 minutes." in result.stderr
+
+
+def test_a_link_as_json(up: FakeHost) -> None:
+    assert as_json(kmuctl("login-link", "--json")) == {"format": 1, "user": "mmustermann", "link": LINK, "minutes": 60}
+
+
+def test_no_link_for_a_stranger(up: FakeHost) -> None:
+    result = kmuctl("login-link", "stranger", code=1)
+    assert "error: Authentik makes no link for `stranger`: User 'stranger' not found." in result.stderr
 
 
 def test_exec_as_json(up: FakeHost) -> None:

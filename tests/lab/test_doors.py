@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.lab.stack import HERE, AtThisMachine, LabSite
+from tests.lab.stack import HERE, AtThisMachine, LabSite, report
 
 pytestmark = pytest.mark.lab
 
@@ -112,21 +112,21 @@ def test_open_files_of_element_get_no_forged_headers_either(site: LabSite) -> No
 
 
 def test_a_member_of_staff_signs_in_once_for_all(site: LabSite) -> None:
-    """K35, K39, K65, K74: the first admin logs in at auth. and finds logs, administration and chat open."""
+    """K35, K39, K65, K74, K102: the first admin, who has no password, comes in by a link and finds every door open."""
     with site.browser() as browser:
         form = browser.get(site.url("logs"), follow_redirects=True)
         assert urlsplit(str(form.url)).hostname == site.stack.site.fqdn("auth")
-        answer = sign_in(browser, form, site)
-        assert (str(answer.url), answer.status_code) == (site.url("logs"), 200)
-        assert site.stack.site.admin.username in answer.text
-        for host, path in PROTECTED[1:3]:
+        link = report(site.kmuctl("--json", "login-link"))["link"]
+        assert site.stack.site.admin.username in browser.get(link, follow_redirects=True).text
+        for host, path in PROTECTED[:3]:
             seen = browser.get(site.url(host, path), follow_redirects=True)
             assert (str(seen.url), seen.status_code) == (site.url(host, path), 200), host
+        assert browser.get(link).status_code == 404
 
 
-def sign_in(browser: httpx.Client, form: httpx.Response, site: LabSite) -> httpx.Response:
-    fields = {"uid_field": site.stack.site.admin.username, "password": site.secrets()["authentik_admin_password"]}
-    return browser.post(str(form.url), data=fields, follow_redirects=True)
+def test_a_link_for_nobody_is_refused(site: LabSite) -> None:
+    done = site.kmuctl("login-link", "nobody")
+    assert (done.returncode, "User 'nobody' not found." in done.stderr) == (1, True)
 
 
 def test_a_wrong_password_opens_nothing(site: LabSite) -> None:

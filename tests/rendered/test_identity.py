@@ -87,11 +87,11 @@ def test_the_outpost_and_mail_share_the_directory() -> None:
         assert {path.split("/")[1] for path in present.files if path.endswith(f"/{name}")} == readers
 
 
-def test_the_first_admins_password_is_in_no_clear_file() -> None:
-    """K102: only in secret files that Authentik alone reads."""
-    value = secret_value("authentik_admin_password")
-    holding = {path for path, file in project().files.items() if value in file.content.decode()}
-    assert holding == {f"secrets/authentik-{part}/authentik_admin_password" for part in ("server", "worker")}
+def test_the_first_admin_has_no_password_that_a_file_could_hold() -> None:
+    """K30 K102: `login-link` lets them in, then they choose one themselves."""
+    base = project().text("blueprints/10-base.yaml")
+    assert "password:" not in base[base.index("id: admin\n") : base.index("# Sender of all notifications")]
+    assert not any("admin_password" in path for path in project().files if "authentik" in path)
 
 
 def test_a_relay_brings_its_secret() -> None:

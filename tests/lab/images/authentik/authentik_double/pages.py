@@ -1,5 +1,6 @@
 """The few pages a browser sees: the login form, the setup form, the way out."""
 
+import time
 from html import escape
 from urllib.parse import urlencode, urlsplit
 
@@ -60,6 +61,16 @@ def _refuse_when_set_up(call: Call) -> None:
         raise HttpError(404, "this instance is set up already")
 
 
+def use_recovery_key(call: Call) -> Response:
+    """Good once; no flow is asked, so an account without a password gets in too."""
+    key = call.rows.find("double.recovery", key=call.request.path_params["key"])
+    if key is None or key["expires"] < time.time():
+        raise HttpError(404, "no such key")
+    call.rows.delete(key["pk"])
+    call.new_session(user=key["user"])
+    return RedirectResponse("/if/user/", 302)
+
+
 def home(call: Call) -> Response:
     user = call.session_user()
     if user is None:
@@ -69,6 +80,8 @@ def home(call: Call) -> Response:
 
 ROUTES = [
     ("GET", "/", home),
+    ("GET", "/if/user/", home),
+    ("GET", "/recovery/use-token/{key}/", use_recovery_key),
     ("GET", "/if/flow/initial-setup/", setup_page),
     ("POST", "/if/flow/initial-setup/", setup),
     ("GET", "/if/flow/{key}/", login_page),
