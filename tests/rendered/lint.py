@@ -332,6 +332,15 @@ def no_variable_is_left_to_compose(project: Project) -> Iterator[str]:
             yield f"compose.yaml:{number}: {line.strip()}"
 
 
+def environment_files_need_no_quotes(project: Project) -> Iterator[str]:
+    """Compose expands `$` in them, and takes quotes, blanks and `#` for its own: no value has any."""
+    for path, file in project.files.items():
+        lines = file.content.decode().splitlines() if path.endswith(".env") else []
+        for line in lines:
+            if line and not line.startswith("#") and not re.fullmatch(r"\w+=[\w./:,@?={}+-]*", line, re.ASCII):
+                yield f"{path}: {line.partition('=')[0]}"
+
+
 def nothing_unfinished_is_left(project: Project) -> Iterator[str]:
     """U5: no placeholder, no `localhost` that would mean the container itself."""
     for path, file in project.files.items():
@@ -380,6 +389,7 @@ RULES: tuple[Rule, ...] = (
     secret_paths_lead_to_secrets,
     grants_are_used,
     no_variable_is_left_to_compose,
+    environment_files_need_no_quotes,
     nothing_unfinished_is_left,
     text_files_end_with_a_newline,
 )

@@ -121,6 +121,8 @@ BROKEN: list[tuple[lint.Rule, Edit]] = [
     (lint.grants_are_used, setting("element", secrets=[{"source": "element-turn_secret", "target": "turn_secret"}])),
     (lint.no_variable_is_left_to_compose, text("compose.yaml", "$$(", "$(")),
     (lint.no_variable_is_left_to_compose, text("compose.yaml", "image: caddy", "image: ${CADDY}")),
+    (lint.environment_files_need_no_quotes, text("jitsi/jvb.env", "JVB_PORT=", "JVB_PORT=$")),
+    (lint.environment_files_need_no_quotes, text("stalwart/recovery.env", "=admin:", "=admin: ")),
     (
         lint.nothing_unfinished_is_left,
         text("element/config.json", "https://matrix.acme.example", "http://localhost:8008"),
