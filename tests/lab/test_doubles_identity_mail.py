@@ -461,6 +461,13 @@ def test_stalwart_wants_credentials(mail: TestClient) -> None:
     assert mail.get("/jmap/session").json()["capabilities"]["urn:ietf:params:jmap:core"]["maxObjectsInGet"] == 500
 
 
+def test_stalwart_looks_up_a_login_code_before_it_refuses_it(mail: TestClient) -> None:
+    form = {"grant_type": "authorization_code", "client_id": "kmuctl", "redirect_uri": "kmuctl", "code": "health"}
+    answer = mail.post("/auth/token", data=form)
+    assert (answer.status_code, answer.json()) == (400, {"error": "access_denied"})
+    assert mail.post("/auth/token", data=form | {"grant_type": "password"}).json() == {"error": "invalid_grant"}
+
+
 def test_stalwart_starts_with_the_documented_listeners(mail: TestClient) -> None:
     listeners = call(mail, "x:NetworkListener/get", {"ids": None})["list"]
     ports = {name: next(iter(row["bind"])) for row in listeners for name in [row["name"]]}

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from kmuctl.assets import sources
 from tests.rendered import caddyfile
@@ -17,7 +17,11 @@ Rule: TypeAlias = Callable[[Project], Iterator[str]]
 PUBLISHERS = {"caddy", "stalwart", "coturn", "jitsi-jvb"}
 SOCKET = "/var/run/docker.sock"
 PRIVATE = (0o600, 0o400)
-NO_CHECK = re.compile(r"--version|\bversion$")
+# The second line: what products offer as a check, and what stays content without its database or its directory.
+NO_CHECK = re.compile(
+    r"--version|\bversion$|^true$"
+    r"|\bak healthcheck$|/ldap healthcheck$|/healthz/(live|ready)\b|8008/health\b|\bvalkey-cli ping\b"
+)
 LEFT_OVER = re.compile(
     r"(?<![\w.])localhost(?![\w-])|example\.(?:com|org|net)|changeme|CHANGE_ME|TODO|FIXME|<[A-Za-z][\w' -]*>"
 )
@@ -192,13 +196,17 @@ def containers_are_confined(project: Project) -> Iterator[str]:
         if definition.get("mem_limit") != f"{project.declared(name).memory}m":
             yield f"{name}: no memory limit as declared"
         if "no-new-privileges:true" not in definition.get("security_opt", ()) and not _explained(
-            reasons, "security_opt"
+            reasons, "security_opt:"
         ):
             yield f"{name}: may gain privileges, without a reason"
         if definition.get("cap_drop") != ["ALL"]:
             yield f"{name}: keeps Docker's capabilities"
-        if definition.get("cap_add") and not _explained(reasons, "cap_add"):
+        if definition.get("cap_add") and not _explained(reasons, "cap_add:"):
             yield f"{name}: cap_add without a reason beside it"
+        if "read_only" not in definition or not (definition["read_only"] or _explained(reasons, "read_only: false")):
+            yield f"{name}: may write into its image, without a reason beside it"
+        if "user" not in definition or (_is_root(definition) and not _explained(reasons, 'user: "0')):
+            yield f"{name}: root, or whoever the image says, without a reason beside it"
         if definition.get("privileged") or definition.get("pid") or definition.get("devices"):
             yield f"{name}: is not confined at all"
 
@@ -207,18 +215,23 @@ def _fragment(project: Project, container: str) -> str:
     return sources()[f"compose/{project.owner(container).name}.yml.j2"]
 
 
-def _explained(fragment: str, key: str) -> bool:
-    """A comment stands right above each mention of the key."""
+def _is_root(definition: dict[str, Any]) -> bool:
+    return str(definition["user"]).split(":")[0] in ("0", "root")
+
+
+def _explained(fragment: str, setting: str) -> bool:
+    """A comment stands right above each mention."""
     lines = [line.strip() for line in fragment.splitlines()]
-    mentions = [at for at, line in enumerate(lines) if line.startswith(f"{key}:")]
+    mentions = [at for at, line in enumerate(lines) if line.startswith(setting)]
     return bool(mentions) and all(lines[at - 1].startswith("#") for at in mentions)
 
 
 def users_are_as_declared(project: Project) -> Iterator[str]:
-    """A container that reads secrets does so as the user they belong to."""
+    """A container that reads secrets does so as the user they belong to, or as a root that becomes that user."""
     for name, definition in project.containers.items():
-        user = str(definition.get("user", project.declared(name).uid)).split(":")[0]
-        if project.secrets(name) and user != str(project.declared(name).uid):
+        user = str(definition["user"]).split(":")[0]
+        becomes_another = _is_root(definition) and "SETUID" in definition.get("cap_add", ())
+        if project.secrets(name) and user != str(project.declared(name).uid) and not becomes_another:
             yield f"{name}: runs as {user}, its secrets belong to {project.declared(name).uid}"
 
 
@@ -228,7 +241,7 @@ def health_is_checked(project: Project) -> Iterator[str]:
         test = check.get("test", [])
         if not test or test[0] not in ("CMD", "CMD-SHELL") or len(test) < 2:
             yield f"{name}: no health check"
-        elif NO_CHECK.search(" ".join(test[1:])) or test[1:] == ["true"]:
+        elif NO_CHECK.search(" ".join(test[1:])):
             yield f"{name}: a health check that proves nothing: {test}"
         yield from (
             f"{name}: no {key} for the health check"
@@ -319,6 +332,15 @@ def no_variable_is_left_to_compose(project: Project) -> Iterator[str]:
             yield f"compose.yaml:{number}: {line.strip()}"
 
 
+def environment_files_need_no_quotes(project: Project) -> Iterator[str]:
+    """Compose expands `$` in them, and takes quotes, blanks and `#` for its own: no value has any."""
+    for path, file in project.files.items():
+        lines = file.content.decode().splitlines() if path.endswith(".env") else []
+        for line in lines:
+            if line and not line.startswith("#") and not re.fullmatch(r"\w+=[\w./:,@?={}+-]*", line, re.ASCII):
+                yield f"{path}: {line.partition('=')[0]}"
+
+
 def nothing_unfinished_is_left(project: Project) -> Iterator[str]:
     """U5: no placeholder, no `localhost` that would mean the container itself."""
     for path, file in project.files.items():
@@ -367,6 +389,7 @@ RULES: tuple[Rule, ...] = (
     secret_paths_lead_to_secrets,
     grants_are_used,
     no_variable_is_left_to_compose,
+    environment_files_need_no_quotes,
     nothing_unfinished_is_left,
     text_files_end_with_a_newline,
 )

@@ -13,7 +13,7 @@ import pytest
 
 from tests.rendered import caddyfile
 from tests.rendered.caddyfile import Line, walk
-from tests.rendered.sites import EXTRA_SITES, IDN_ASCII, SITES, project
+from tests.rendered.sites import EXTRA_SITES, IDN_ASCII, SITES, Project, project, project_of
 
 ROUTES = {
     "": "homepage:8080", "www": "homepage:8080", "auth": "authentik-server:9000", "cloud": "nextcloud:80",
@@ -191,6 +191,14 @@ def test_containers_may_move(site: str) -> None:
         assert not any(line.name == "dynamic" for line in proxy.block)
 
 
+def test_lets_encrypt_can_be_rehearsed() -> None:
+    """K57: the address for warnings, and a switch for certificates that nobody trusts yet."""
+    rehearsal = caddyfile.read(project_of(tls={"staging": True, "email": "tls@acme.example"}).text("caddy/Caddyfile"))
+    found = [line.words for line in rehearsal[0].block]
+    assert ["email", "tls@acme.example"] in found
+    assert ["acme_ca", "https://acme-staging-v02.api.letsencrypt.org/directory"] in found
+
+
 def test_tls_modes() -> None:
     assert ["email", "max@acme.example"] in options("core")
     assert ["acme_ca", "https://acme-v02.api.letsencrypt.org/directory"] in options("core")
@@ -203,7 +211,21 @@ def test_tls_modes() -> None:
         assert own == (name != ":9180"), name
 
 
+@pytest.mark.parametrize("site", SITES)
+def test_one_door_for_all_web_traffic(site: str) -> None:
+    """U11, L2: Caddy alone has ports 80 and 443, and no other proxy reads its routes off the containers."""
+    present = project(site)
+    doors = {name for name in present.containers for port in ports(present, name) if port in ("80", "443")}
+    assert doors == {"caddy"}
+    assert not any("traefik" in label for item in present.containers.values() for label in item["labels"])
+
+
+def ports(present: Project, container: str) -> list[str]:
+    return [str(mapping).split(":")[0] for mapping in present.containers[container].get("ports", ())]
+
+
 def test_without_tls_every_site_is_plain_http() -> None:
+    """U11: the same door for a network without TLS."""
     top = caddyfile.read(project("no TLS").text("caddy/Caddyfile"))
     addresses = [line.name for line in top if line.words and not line.name.startswith("(")]
     assert all(address.startswith("http://") for address in addresses)

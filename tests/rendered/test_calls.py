@@ -79,6 +79,7 @@ def test_each_container_gets_only_its_own_variables(part: str) -> None:
 
 
 def test_jitsi_stands_behind_caddy() -> None:
+    """K108."""
     assert env("web")["DISABLE_HTTPS"] == "1"
     assert env("web").get("ENABLE_HTTP_REDIRECT", "0") == "0"
     assert env("web").get("ENABLE_LETSENCRYPT", "0") == "0"
@@ -102,6 +103,7 @@ def test_only_accounts_open_rooms_and_guests_may_join() -> None:
 
 
 def test_the_parts_agree() -> None:
+    """K108: the parts know each other's passwords."""
     assert env("prosody")["JICOFO_AUTH_PASSWORD"] == env("jicofo")["JICOFO_AUTH_PASSWORD"]
     assert env("prosody")["JVB_AUTH_PASSWORD"] == env("jvb")["JVB_AUTH_PASSWORD"]
     assert env("web")["ENABLE_XMPP_WEBSOCKET"] == env("prosody")["ENABLE_XMPP_WEBSOCKET"]
@@ -156,6 +158,7 @@ def test_one_secret_for_relayed_calls() -> None:
 
 @pytest.mark.parametrize("site", having("jitsi", "coturn"))
 def test_clients_find_the_relay_where_it_listens(site: str) -> None:
+    """K108."""
     found, relay = env("prosody", site), turnserver(site)
     turn = project(site).stack.site.fqdn("turn")
     assert {found["TURN_HOST"], found["TURNS_HOST"], *relay["realm"]} == {turn}

@@ -30,11 +30,26 @@ def vars_of(tag: object) -> object:
     return getattr(tag, "value", tag)
 
 
+def redirects(client: str) -> set[str]:
+    uris = clients(project())[client]["redirect_uris"]
+    assert isinstance(uris, list)
+    return {uri["url"] for uri in uris if uri["redirect_uri_type"] == "authorization"}
+
+
 def test_synapse_and_the_sign_on_agree() -> None:
+    """K36: a client of the same name, whose logins come back to Synapse and nowhere else."""
+    assert redirects("synapse") == {"https://matrix.acme.example/_synapse/client/oidc/callback"}
     provider = YAML(typ="safe").load(project().text("synapse/homeserver.yaml"))["oidc_providers"][0]
     assert provider["client_id"] in clients(project())
     assert provider["issuer"].split("/")[-2] == provider["client_id"] == "synapse"
     assert provider["issuer"].startswith("https://auth.acme.example/")
+
+
+def test_nextclouds_logins_come_back_to_nextcloud() -> None:
+    """K37: to user_oidc, in both spellings of its address; people are told apart by Authentik's own number for them."""
+    base = "https://cloud.acme.example"
+    assert redirects("nextcloud") == {f"{base}/apps/user_oidc/code", f"{base}/index.php/apps/user_oidc/code"}
+    assert clients(project())["nextcloud"]["sub_mode"] == "user_uuid"
 
 
 @pytest.mark.parametrize("site", SITES)

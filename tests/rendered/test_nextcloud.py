@@ -9,11 +9,12 @@ import re
 
 import pytest
 
-from tests.rendered.sites import IDN_ASCII, having, known, project
+from tests.rendered.sites import IDN_ASCII, having, known, project, secret_value
 
 WITH_FILE = known("nextcloud-env-or-file")
 PLAIN = known("nextcloud-env")
 WITH_NEXTCLOUD = having("nextcloud")
+PASSWORD = secret_value("nextcloud_valkey_password").encode()
 
 
 def environment(container: str = "nextcloud") -> dict[str, str]:
@@ -43,10 +44,29 @@ def test_cron_runs_with_the_same_eyes() -> None:
     assert environment() == environment("nextcloud-cron")
     images = {project().containers[name]["image"] for name in ("nextcloud", "nextcloud-cron")}
     assert images == {"nextcloud:34.0.4-apache"}
-    assert project().containers["nextcloud-cron"]["entrypoint"] == "/cron.sh"
     html = ("../data/nextcloud/html", "/var/www/html", "rw")
     assert html in project().mounts("nextcloud")
     assert html in project().mounts("nextcloud-cron")
+
+
+@pytest.mark.parametrize("site", WITH_NEXTCLOUD)
+def test_a_cache_is_one_apps_own(site: str) -> None:
+    """U22: Valkey, on a network that only its app is on, and with a password that only its app has."""
+    present = project(site)
+    caches = {name for name, item in present.containers.items() if re.search("valkey|redis|keydb", item["image"])}
+    assert caches == {"nextcloud-valkey"}
+    assert set(present.containers["nextcloud-valkey"]["networks"]) == {"nextcloud"}
+    assert {present.owner(name).name for name in present.members("nextcloud")} == {"nextcloud"}
+    holding = [path for path, file in present.files.items() if PASSWORD in file.content]
+    assert {path.split("/")[1] for path in holding} == {"nextcloud", "nextcloud-cron", "nextcloud-valkey"}
+
+
+def test_jobs_run_at_once_without_root_and_are_not_cut_short() -> None:
+    jobs = project().containers["nextcloud-cron"]
+    assert jobs["user"] == "33:33"
+    assert "cap_add" not in jobs
+    assert re.search(r"do php -f /var/www/html/cron\.php &", jobs["entrypoint"][2])
+    assert (jobs["stop_signal"], jobs["stop_grace_period"]) == ("SIGTERM", "60s")
 
 
 @pytest.mark.parametrize("container", ["nextcloud", "nextcloud-cron"])

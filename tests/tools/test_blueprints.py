@@ -63,6 +63,7 @@ def test_every_login_has_a_provider_and_an_application() -> None:
 
 
 def test_every_proxy_provider_is_on_the_embedded_outpost() -> None:
+    """K39."""
     wanted = [Tag("KeyOf", f"{service.name}-provider") for service in stack().protected()]
     assert embedded()["providers"] == wanted
     assert embedded()["config"]["authentik_host"] == "https://auth.acme.example"

@@ -20,9 +20,8 @@ def test_rendered_scripts_are_sound() -> None:
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_shell_lines_in_the_fragments_are_sound(container: str) -> None:
     definition = project().containers[container]
-    lines = [definition["healthcheck"]["test"][1]] if definition["healthcheck"]["test"][0] == "CMD-SHELL" else []
-    command = definition.get("command")
-    if isinstance(command, list) and command[:2] == ["sh", "-c"]:
-        lines.append(command[2])
-    for line in lines:
-        run("shellcheck", "--shell=sh", "-", stdin=line.replace("$$", "$") + "\n")
+    kind, *check = definition["healthcheck"]["test"]
+    asked = ["sh", "-c", *check] if kind == "CMD-SHELL" else check
+    for words in (asked, definition.get("command"), definition.get("entrypoint")):
+        if isinstance(words, list) and words[1:2] == ["-c"] and words[0] in ("sh", "bash"):
+            run("shellcheck", f"--shell={words[0]}", "-", stdin=words[2].replace("$$", "$") + "\n")

@@ -126,6 +126,17 @@ def test_the_first_admin_administers_mail_when_the_mailbox_is_here() -> None:
     assert not bodies("Account", admin=ADMIN | {"email": "max@elsewhere.example"})
 
 
+def test_noreply_may_sign_in_to_mail_and_its_mailbox_is_here() -> None:
+    """K84, with the admin's mailbox above: an account in Authentik with our address; Stalwart's filter lets it in."""
+    base = rendered()["blueprints/10-base.yaml"]
+    assert "identifiers: {username: noreply}" in base
+    assert 'email: "noreply@acme.example"' in base
+    assert "!File /run/secrets/authentik_noreply_password" in base
+    [directory] = bodies("Directory")
+    assert "(cn=noreply)" in directory["filterLogin"]
+    assert "(cn=noreply)" in directory["filterMailbox"]
+
+
 def test_the_directory_is_the_one_that_the_blueprints_make() -> None:
     [directory] = bodies("Directory")
     blueprint = rendered()["blueprints/30-ldap.yaml"]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Upstream runs busybox crond as root, which runs cron.php as www-data every 5 minutes; here also once at the start.
+# Upstream runs busybox crond as root, which runs cron.php as www-data in every 5th minute of the clock.
 set -u
 echo "DOUBLE of nextcloud (cron), not the real program" >&2
 php /usr/src/nextcloud/double/environment.php || exit 1
@@ -7,6 +7,6 @@ php /usr/src/nextcloud/double/environment.php || exit 1
 [ -f /var/www/html/cron.php ] || { echo "FATAL ERROR: /var/www/html has no Nextcloud: start after the app container" >&2; exit 1; }
 trap 'exit 0' TERM INT
 while :; do
+    sleep $((300 - $(date +%s) % 300)) & wait $!
     setpriv --reuid=33 --regid=33 --clear-groups -- php -f /var/www/html/cron.php || echo "cron.php failed with exit code $?" >&2
-    sleep "${DOUBLE_CRON_SECONDS:-300}" & wait $!
 done

@@ -144,7 +144,9 @@ warn_about_old_config_files
 run_hooks before-starting
 say "ready: serving on port 80 as uid 33"
 export PHP_CLI_SERVER_WORKERS=4
-if [ "$(id -u)" = 0 ]; then
-    exec setpriv --reuid=33 --regid=33 --clear-groups -- php -S 0.0.0.0:80 -t $html $html/double/web.php
-fi
-exec php -S 0.0.0.0:80 -t $html $html/double/web.php
+# Like Apache's parent: it stops a server of another user, which needs the capability KILL.
+trap 'kill $!' WINCH TERM
+set -- php -S 0.0.0.0:80 -t $html $html/double/web.php
+if [ "$(id -u)" = 0 ]; then set -- setpriv --reuid=33 --regid=33 --clear-groups -- "$@"; fi
+"$@" &
+wait $! || wait $!

@@ -122,17 +122,15 @@ class Server(socketserver.ThreadingTCPServer):
         super().__init__(address, Talk)
 
 
-def health(directory: Directory) -> type[BaseHTTPRequestHandler]:
-    class Health(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            known = self.path == PING
-            self.send_response((204 if directory.connected else 503) if known else 404)
-            self.end_headers()
+class Health(BaseHTTPRequestHandler):
+    """Beside LDAP, and always content, like the real one."""
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+    def do_GET(self) -> None:
+        self.send_response(204 if self.path == PING else 404)
+        self.end_headers()
 
-    return Health
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
 
 
 def healthcheck() -> int:
@@ -143,7 +141,7 @@ def healthcheck() -> int:
 
 
 def serve(directory: Directory) -> None:
-    threading.Thread(target=ThreadingHTTPServer(("", 9300), health(directory)).serve_forever, daemon=True).start()
+    threading.Thread(target=ThreadingHTTPServer(("", 9300), Health).serve_forever, daemon=True).start()
     directory.connect()
     server = Server(("", 3389), directory)
     threading.Thread(target=server.serve_forever, daemon=True).start()

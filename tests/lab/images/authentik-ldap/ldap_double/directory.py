@@ -48,7 +48,6 @@ class Directory:
     token: str
     insecure: bool
     provider: dict[str, Any] = field(default_factory=dict)
-    seen: float = 0
     refresh: int = 300
     cached: tuple[float, Entries] = (0, [])
     good: dict[tuple[str, str], Bound] = field(default_factory=dict)
@@ -79,7 +78,7 @@ class Directory:
             raise Fatal("no ldap provider defined")
         if self.provider and self.provider != providers[0]:
             self.cached = (0, [])
-        self.provider, self.seen = providers[0], time.monotonic()
+        self.provider = providers[0]
 
     def connect(self) -> None:
         while True:
@@ -90,10 +89,6 @@ class Directory:
                 time.sleep(3)
             else:
                 return
-
-    @property
-    def connected(self) -> bool:
-        return bool(self.provider) and time.monotonic() - self.seen < 15
 
     def bind(self, name: str, password: str) -> Bound:
         match = re.match(r"cn=([^,]+),", name, re.IGNORECASE)

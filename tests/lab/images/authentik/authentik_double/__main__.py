@@ -58,8 +58,9 @@ def main(arguments: list[str]) -> int:
 
 
 def healthcheck() -> int:
+    """Alive, database or not: so since 2026.8 (goauthentik/authentik#25071)."""
     try:
-        return 0 if httpx.get("http://127.0.0.1:9000/-/health/ready/", timeout=5).status_code == 200 else 1
+        return 0 if httpx.get("http://127.0.0.1:9000/-/health/live/", timeout=5).status_code == 200 else 1
     except httpx.HTTPError:
         return 1
 
