@@ -33,7 +33,11 @@ def _place(item: pytest.Item) -> int:
 @pytest.fixture(scope="session")
 def engine() -> None:
     """A Docker engine with Compose."""
-    if run("docker", "version").returncode or run("docker", "compose", "version").returncode:
+    if (
+        not shutil.which("docker")
+        or run("docker", "version").returncode
+        or run("docker", "compose", "version").returncode
+    ):
         pytest.skip("no Docker engine with Compose: `tests/lab/lab engine` and `tests/lab/lab images` make one")
 
 

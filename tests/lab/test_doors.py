@@ -150,7 +150,9 @@ def test_meetings_are_open_to_guests(site: LabSite) -> None:
 
 
 def test_mail_answers_from_stalwart_without_its_numbers(site: LabSite) -> None:
-    """K12, K62: mail programs find their door; the metrics, whose password could be guessed, stay inside."""
+    """K12, K62: people find their account, mail programs their door; the metrics, a password to guess, stay inside."""
+    assert site.get("mail").headers["location"] == "/account"
+    assert site.get("mail", "/account/").status_code == 200
     assert site.get("mail", "/.well-known/jmap").headers["location"].endswith("/jmap/session")
     assert site.get("mail", "/metrics/prometheus").status_code == 404
 
@@ -199,7 +201,7 @@ def test_pages_carry_the_security_headers(site: LabSite, host: str) -> None:
 
 
 def test_meetings_may_stand_in_a_frame_of_our_apps_alone(site: LabSite) -> None:
-    """K75, K81: other pages in no frame but their own."""
+    """K75: other pages in no frame but their own."""
     assert site.get("").headers["x-frame-options"] == "SAMEORIGIN"
     meet = site.get("meet").headers
     assert meet["content-security-policy"] == (

@@ -88,6 +88,6 @@ def test_state_lies_below_the_hosts_folder_and_nowhere_else(site: LabSite) -> No
 def test_containers_run_as_the_users_that_the_catalog_names(site: LabSite) -> None:
     """K41: files are owned by the user that the main process has; Nextcloud and Caddy start as root on purpose."""
     users = {container.name: container.uid for container in site.stack.containers()}
-    for name in users.keys() - {"nextcloud", "nextcloud-cron", "caddy", "dozzle-proxy"}:
+    for name in users.keys() - {"nextcloud", "caddy", "dozzle-proxy"}:
         owner = Path(f"/proc/{containers()[name]['State']['Pid']}").stat().st_uid
         assert owner == users[name], name

@@ -43,7 +43,7 @@ def test_compose_alone_sees_the_same_stack(site: LabSite) -> None:
 
 
 def test_the_panel_runs_as_it_is_in_this_project(site: LabSite) -> None:
-    """K15: its image is built here, from the sources that kmuctl carries, and labelled with them."""
+    """Its image is built here, from the sources that kmuctl carries, and labelled with them."""
     from kmuctl.panel import image
 
     panel = site.stack["panel"].containers[0].image

@@ -62,7 +62,7 @@ def test_the_wheel_renders_what_the_repository_renders(installed: Path, tmp_path
 
 
 def test_the_wheel_brings_the_panels_sources(installed: Path, tmp_path: Path) -> None:
-    """K15: the image that `up` builds has the same digest, so an update by pipx rebuilds only what changed."""
+    """The image that `up` builds has the same digest, so an update by pipx rebuilds only what changed."""
     from kmuctl.panel import image
 
     program = "from kmuctl.panel import image; import kmuctl; print(kmuctl.__file__); print(image.digest())"

@@ -16,9 +16,9 @@ PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeou
 
 
 def parents(folder: str) -> set[str]:
-    """The lab folders that this folder's Dockerfile starts from."""
+    """The lab folders that this folder's Dockerfile starts from or copies from."""
     dockerfile = (FOLDERS / folder / "Dockerfile").read_text()
-    return set(re.findall(r"^FROM kmuctl-lab/([\w-]+)(?=\s|$)", dockerfile, re.MULTILINE))
+    return set(re.findall(r"^(?:FROM |COPY --from=)kmuctl-lab/([\w-]+)(?=\s|$)", dockerfile, re.MULTILINE))
 
 
 def context(folder: str) -> bytes:

@@ -17,7 +17,7 @@ from argon2.exceptions import Argon2Error
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from .registry import MethodError, Registry
@@ -308,12 +308,22 @@ def application(service: Service) -> Starlette:
     digest = hashlib.sha256(FILE.read_bytes()).hexdigest()
 
     def to_schema(request: Request, tables: Tables, caller: Caller, body: bytes) -> Response:
-        return RedirectResponse(f"/api/schema/{digest}", 307)
+        return RedirectResponse(f"/api/schema/{digest}", 302)
 
     def schema_file(request: Request, tables: Tables, caller: Caller, body: bytes) -> Response:
         if request.path_params["digest"] != digest:
             return problem(404, "Not Found")
         return Response(gzip.decompress(FILE.read_bytes()), media_type="application/json")
+
+    async def root(request: Request) -> Response:
+        http = service.live.get("x:Http", {}).get("singleton", {})
+        return RedirectResponse(http.get("redirectRoot", "/account"), 302)
+
+    async def account(request: Request) -> Response:
+        """The real page is loaded from the internet at the first start."""
+        if request.url.path == "/account":
+            return RedirectResponse("/account/", 302)
+        return HTMLResponse("<!doctype html><title>Stalwart double</title><h1>Account (double)</h1>")
 
     async def metrics(request: Request) -> Response:
         allowed = metrics_allowed(service, request.headers.get("authorization", ""))
@@ -323,6 +333,9 @@ def application(service: Service) -> Starlette:
 
     return Starlette(
         routes=[
+            Route("/", root),
+            Route("/account", account),
+            Route("/account/", account),
             Route("/healthz/live", healthy),
             Route("/healthz/ready", healthy),
             Route("/auth/token", token, methods=["POST"]),
