@@ -15,9 +15,9 @@ from kmuctl.model.stack import Stack
 from kmuctl.model.step import Outcome, State, Step
 from kmuctl.operations.init import ca_certificate
 from kmuctl.operations.lock import journaled, locked
-from kmuctl.operations.plan import at_least_once, converge, survey, with_predecessors
+from kmuctl.operations.plan import at_least_once, converge, survey
 from kmuctl.operations.preflight import preflight
-from kmuctl.operations.up import up
+from kmuctl.operations.up import for_one, up
 from kmuctl.operations.vault import FILE, open_vault
 
 LOG_LINES = 15
@@ -82,7 +82,7 @@ def _unused(stack: Stack) -> list[str]:
 def _steps(stack: Stack, host: Host, site: Path, only: str, *, pull: bool) -> list[Step]:
     steps = [*up(stack, open_vault(stack, host), site.read_bytes())]
     if only:
-        steps = with_predecessors(steps, {f"container:{container.name}" for container in stack[only].containers})
+        steps = for_one(stack[only], steps)
     return [at_least_once(step, "to fetch again") if pull and _is_download(step) else step for step in steps]
 
 

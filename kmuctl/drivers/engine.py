@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -59,6 +60,13 @@ class DockerEngine:
         import docker
         from docker.errors import DockerException
 
+        if (elsewhere := os.environ.get("DOCKER_HOST", "")) and not elsewhere.startswith("unix://"):
+            raise HostError(
+                f"DOCKER_HOST leads to `{elsewhere}`: this version works with this machine's own engine only",
+                hint="`unset DOCKER_HOST`, and run kmuctl on the server itself",
+            )
+        # the SDK knows no contexts: the command-line client must not follow one to another engine
+        os.environ["DOCKER_CONTEXT"] = "default"
         try:
             client = docker.from_env(timeout=120)
             client.ping()
@@ -129,11 +137,11 @@ class DockerEngine:
         tagged, _, digest = reference.partition("@")
         name, _, tag = tagged.rpartition(":")
         try:
-            self._client.images.pull(name, tag=digest or tag)
+            for news in self._client.api.pull(name, tag=digest or tag, stream=True, decode=True):
+                if "error" in news:
+                    raise _not_pulled(reference, str(news["error"]))
         except APIError as error:
-            reason = (error.explanation or str(error)).strip().splitlines()[0]
-            hint = "check the name under [images], the registry's status and this machine's way to the internet"
-            raise StepFailed(f"cannot pull `{reference}`: {reason}", hint=hint) from None
+            raise _not_pulled(reference, error.explanation or str(error)) from None
 
     def build(self, reference: str, context: bytes, labels: Mapping[str, str]) -> None:
         from io import BytesIO
@@ -152,12 +160,12 @@ class DockerEngine:
 
     def restart(self, project: str, container: str) -> None:
         if found := self._find(project, container):
-            found.restart()
+            found.restart(timeout=_patience(found))
 
     def remove(self, project: str, containers: Iterable[str]) -> None:
         for name in containers:
             if found := self._find(project, name):
-                found.stop()
+                found.stop(timeout=_patience(found))
                 found.remove(force=True, v=True)
 
     def remove_network(self, name: str) -> None:
@@ -201,6 +209,18 @@ def unreachable(reason: str) -> HostError:
             "the Docker engine does not answer", hint="start it: `systemctl start docker`; " + INSTALL_HINT
         )
     return HostError(f"the Docker engine does not answer: {reason}", hint=INSTALL_HINT)
+
+
+def _not_pulled(reference: str, reason: str) -> StepFailed:
+    hint = "check the name under [images], the registry's status and this machine's way to the internet"
+    if "no space left" in reason:
+        hint = "the disk is full: free some space (`docker image prune`), then run the same command again"
+    return StepFailed(f"cannot pull `{reference}`: {reason.strip().partition(chr(10))[0]}", hint=hint)
+
+
+def _patience(container: Container) -> int:
+    """Seconds that the container's own definition gives it to stop; the SDK would take ten for all."""
+    return int(container.attrs["Config"].get("StopTimeout") or 10)
 
 
 def _fact(attributes: Mapping[str, Any]) -> ContainerFact:

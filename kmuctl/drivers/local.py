@@ -99,10 +99,10 @@ class LocalHost:
     def remove(self, path: str) -> None:
         target = Path(path)
         try:
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            else:
-                target.unlink(missing_ok=True)
+            if target.is_dir():
+                shutil.rmtree(target.resolve())
+            if target.is_symlink() or target.exists():
+                target.unlink()
         except OSError as error:
             raise _io_error("remove", error.filename or path, error) from None
 

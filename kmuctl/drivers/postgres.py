@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,10 +12,11 @@ from kmuctl.model.host import DatabaseFact
 from kmuctl.model.stack import PROJECT
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from psycopg import Connection, OperationalError
 
 SUPERUSER = "postgres"
-INVALID_PASSWORD = "28P01"  # noqa: S105 (PostgreSQL's error code)
+REFUSED = re.compile(r"authentication failed|does not exist|not permitted to log in|permission denied")
+"""A failed connection carries no error code, only the server's words."""
 
 
 class PostgresCluster:
@@ -38,8 +40,10 @@ class PostgresCluster:
         try:
             with self._connect(role, role, password):
                 return True
-        except OperationalError:
-            return False
+        except OperationalError as error:
+            if REFUSED.search(str(error)):
+                return False
+            raise _unreachable(error) from None
 
     def set_role(self, password: str, role: str, role_password: str) -> None:
         """Make the role with this password, or give it this password. Only the SCRAM verifier crosses the wire."""
@@ -73,14 +77,12 @@ class PostgresCluster:
             with self._connect(SUPERUSER, "postgres", password) as connection:
                 yield connection
         except OperationalError as error:
-            if INVALID_PASSWORD in str(error.sqlstate) or "password authentication failed" in str(error):
+            if REFUSED.search(str(error)):
                 raise StepFailed(
                     "PostgreSQL refuses the password of `POSTGRES_PASSWORD`",
                     hint="the data was made with another one: put the old `secrets.env` back from your backup",
                 ) from None
-            raise HostError(
-                f"cannot talk to PostgreSQL: {str(error).splitlines()[0]}", hint="`kmuctl logs postgres`"
-            ) from None
+            raise _unreachable(error) from None
 
     def _connect(self, user: str, database: str, password: str) -> Connection:
         import psycopg
@@ -92,3 +94,7 @@ class PostgresCluster:
             host=address, user=user, dbname=database, password=password, connect_timeout=5, autocommit=True,
             application_name="kmuctl",
         )  # fmt: skip
+
+
+def _unreachable(error: OperationalError) -> HostError:
+    return HostError(f"cannot talk to PostgreSQL: {str(error).splitlines()[0]}", hint="`kmuctl logs postgres`")

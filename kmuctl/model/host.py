@@ -145,4 +145,5 @@ class Host(Reader, Protocol):
         """
 
     def make_folder(self, path: str, *, mode: int, uid: int) -> None: ...
-    def remove(self, path: str) -> None: ...
+    def remove(self, path: str) -> None:
+        """A folder goes with all that is in it, also when it is a link to one on another disk."""

@@ -42,18 +42,18 @@ def built_image_step(reference: str, digest: str, context: bytes) -> Step:
     return Step(name=f"image:{reference}", check=check, apply=apply)
 
 
-def network_steps(stack: Stack) -> Iterator[Step]:
+def network_steps(stack: Stack, *, after: tuple[str, ...]) -> Iterator[Step]:
     """Networks whose address range changed make way; Compose makes them anew."""
     for network in stack.networks():
-        yield _network_step(f"{stack.project}_{network.name}", stack.subnet(network.name))
+        yield _network_step(f"{stack.project}_{network.name}", stack.subnet(network.name), after)
 
 
-def _network_step(name: str, subnet: str) -> Step:
+def _network_step(name: str, subnet: str, after: tuple[str, ...]) -> Step:
     def check(host: Reader) -> Drift | None:
         found = host.engine.networks().get(name)
         return Drift(f"{', '.join(found)} becomes {subnet}") if found not in (None, [subnet]) else None
 
-    return Step(name=f"network:{name}", check=check, apply=lambda host: host.engine.remove_network(name))
+    return Step(name=f"network:{name}", check=check, apply=lambda host: host.engine.remove_network(name), after=after)
 
 
 def container_step(

@@ -7,7 +7,7 @@ from hashlib import sha256
 from itertools import groupby
 
 from kmuctl.model.host import Fact, Host, Reader
-from kmuctl.model.service import Service
+from kmuctl.model.service import Data, Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step
 from kmuctl.operations.render import OWN, File
@@ -23,7 +23,7 @@ def data_step(stack: Stack, service: Service) -> Step:
 
     def wrong(host: Reader) -> list[str]:
         facts = host.facts(folders)
-        return [path for path, data in folders.items() if path not in facts or facts[path].uid != data.uid]
+        return [path for path, data in folders.items() if not _is_own(facts.get(path), data)]
 
     def check(host: Reader) -> Drift | None:
         found = wrong(host)
@@ -34,6 +34,11 @@ def data_step(stack: Stack, service: Service) -> Step:
             host.make_folder(path, mode=folders[path].mode, uid=folders[path].uid)
 
     return Step(name=f"data:{service.name}", check=check, apply=apply, after=("secrets",))
+
+
+def _is_own(fact: Fact | None, data: Data) -> bool:
+    """Programs tighten or open their folder as they like, but nobody else may write there."""
+    return fact is not None and fact.uid == data.uid and not fact.mode & ~data.mode & 0o022
 
 
 def file_steps(folder: str, files: Mapping[str, File]) -> Iterator[Step]:

@@ -7,14 +7,14 @@ import json
 import re
 from collections.abc import Iterator
 
-from kmuctl.model.errors import HostError
+from kmuctl.model.errors import HostError, Problems
 from kmuctl.model.host import Reader
 from kmuctl.model.stack import Stack
 from kmuctl.operations.files import DOMAIN_FILE
 
 MIN_ENGINE, MIN_COMPOSE = (20, 10), (2, 20)
 FIRST_DISK, LATER_DISK = 10 * 1024, 1024
-"""MiB that the engine's disk needs before images are there; any disk needs at any time."""
+"""MiB that the engine's disk needs while no image is there; any disk needs at any time."""
 WIDE = 8
 """Routes shorter than this lead to the internet or into a full-tunnel VPN; our own are more specific and win."""
 INSTALL = "install it as Docker's own guide says: https://docs.docker.com/engine/install/"
@@ -26,6 +26,7 @@ def preflight(stack: Stack, host: Reader) -> list[str]:
     _require_docker(host)
     refuse_other_site(stack, host)
     _refuse_other_domain(stack, host)
+    _require_certificate(stack, host)
     found = [*_taken_ports(stack, host), *_colliding_subnets(stack, host), *_too_little(stack, host)]
     if found:
         text = "\n".join(["this machine is not ready:", *(f"  {line}" for line, _ in found)])
@@ -77,6 +78,20 @@ def _refuse_other_domain(stack: Stack, host: Reader) -> None:
         raise HostError(
             f"`{folder}` holds the data of {present}, not of {wanted}",
             hint="set the domain back, or another `folder` under [host]: data cannot move to another domain",
+        )
+
+
+def _require_certificate(stack: Stack, host: Reader) -> None:
+    tls = stack.site.tls
+    if tls.mode != "files":
+        return
+    given = {"tls.certificate": str(tls.certificate), "tls.key": str(tls.key)}
+    present = host.facts(given.values())
+    if missing := [
+        f"{key}: `{path}` does not exist on this machine" for key, path in given.items() if path not in present
+    ]:
+        raise Problems(
+            "the certificate is not there", missing, hint="put the files there, or mend the paths in kmu.toml"
         )
 
 
@@ -151,7 +166,9 @@ def _too_little(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
 
 def _disks(stack: Stack, host: Reader) -> dict[str, tuple[int, int]]:
     """MiB free and MiB needed by mount point: the engine's disk, and that of the site's folder."""
-    images = LATER_DISK if host.engine.containers(stack.project) else FIRST_DISK
+    references = {container.image for container in stack.containers()}
+    missing = sum(host.engine.image(reference) is None for reference in references)
+    images = LATER_DISK + (FIRST_DISK - LATER_DISK) * missing // len(references)
     found: dict[str, tuple[int, int]] = {}
     for folder, needed in ((host.engine.folder(), images), (stack.site.host.folder, LATER_DISK)):
         mount, free = _free_disk(host, folder)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+from kmuctl.model.errors import StepFailed
+from kmuctl.model.host import Host
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
@@ -11,6 +14,7 @@ from kmuctl.operations import caddy
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
+from kmuctl.operations.plan import with_predecessors
 from kmuctl.operations.render import Rendered, render
 from kmuctl.operations.vault import Vault, secrets_step
 
@@ -24,8 +28,9 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     yield from prepared
     images = {step.name: step for step in _images(stack)}
     yield from images.values()
-    yield from network_steps(stack)
-    yield from (running := [*_run(stack, vault, rendered, tuple(step.name for step in prepared))])
+    written = tuple(step.name for step in prepared)
+    yield from network_steps(stack, after=written)
+    yield from (running := [*_run(stack, vault, rendered, written)])
     caddyfile, definition = rendered.files["caddy/Caddyfile"].content, rendered.containers["caddy"]
     yield caddy.config_step(caddyfile, definition, after=("container:caddy",))
     yield orphans_step(stack, after=tuple(step.name for step in running))
@@ -75,3 +80,14 @@ def _start_order(service: Service, rendered: Rendered) -> list[str]:
     own = [container.name for container in service.containers]
     graph = {name: [other for other in rendered.containers[name].get("depends_on", ()) if other in own] for name in own}
     return list(TopologicalSorter(graph).static_order())
+
+
+def for_one(service: Service, steps: Iterable[Step]) -> list[Step]:
+    """The steps that bring one service, and the door to it; what concerns every app is left to a whole `up`."""
+    containers = {f"container:{container.name}" for container in service.containers}
+    wanted = with_predecessors(steps, containers | {"container:caddy", "caddy:config"})
+    return [replace(step, apply=_refuse_alone) if step.name.startswith("network:") else step for step in wanted]
+
+
+def _refuse_alone(host: Host) -> None:
+    raise StepFailed("a change of this network concerns every app", hint="run `kmuctl up` without --only")

@@ -116,7 +116,7 @@ def test_a_failure_shows_container_log_and_hint(up: FakeHost) -> None:
 def test_up_of_one_service(host: FakeHost) -> None:
     site_file()
     kmuctl("up", "--only", "homepage")
-    assert set(host.engine.made) == {"homepage"}
+    assert set(host.engine.made) == {"homepage", "caddy"}
 
 
 def test_an_unknown_service_changes_nothing(host: FakeHost) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import ReadTimeout
 
 from kmuctl.drivers.engine import DockerEngine
-from kmuctl.model.errors import HostError
+from kmuctl.model.errors import HostError, StepFailed
 
 
 class Broken:
@@ -59,11 +60,58 @@ def test_an_engine_that_fails_in_the_middle(error: Exception, reason: str) -> No
 def test_a_digest_is_pulled_by_itself(reference: str, wanted: tuple[str, str]) -> None:
     """Whoever pins one wants this content, whatever the tag has become."""
     pulled: list[tuple[str, str]] = []
+
+    def pull(name: str, tag: str) -> list[dict[str, str]]:
+        pulled.append((name, tag))
+        return [{"status": "Pulling"}]
+
     engine = DockerEngine()
-    images = SimpleNamespace(pull=lambda name, tag: pulled.append((name, tag)))
-    engine.__dict__["_client"] = SimpleNamespace(images=images)
+    engine.__dict__["_client"] = registry(pull)
     engine.pull(reference)
     assert pulled == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [("write /layer.tar: no space left on device", "disk is full"), ("unauthorized", "under [images]")],
+)
+def test_a_pull_that_breaks_off_is_no_success(error: str, hint: str) -> None:
+    """The answer has long begun, with code 200, when a layer cannot be written."""
+    engine = DockerEngine()
+    engine.__dict__["_client"] = registry(lambda name, tag: [{"status": "Extracting"}, {"error": error}])
+    with pytest.raises(StepFailed, match=f"cannot pull `caddy:2.11.7`: {error}") as caught:
+        engine.pull("caddy:2.11.7")
+    assert hint in caught.value.hint
+
+
+def registry(pull: Callable[[str, str], list[dict[str, str]]]) -> SimpleNamespace:
+    return SimpleNamespace(api=SimpleNamespace(pull=lambda name, tag, **_: pull(name, tag)))
+
+
+def recorded(asked: list[int]) -> Callable[[int], None]:
+    def restart(timeout: int) -> None:
+        asked.append(timeout)
+
+    return restart
+
+
+@pytest.mark.parametrize(("definition", "seconds"), [({"StopTimeout": 60}, 60), ({}, 10)])
+def test_a_container_has_the_time_to_stop_that_it_was_given(definition: dict[str, int], seconds: int) -> None:
+    """PostgreSQL writes its checkpoint; killed in the middle it would start with a recovery."""
+    asked: list[int] = []
+    container = SimpleNamespace(attrs={"Config": definition}, restart=recorded(asked))
+    engine = DockerEngine()
+    engine.__dict__["_client"] = SimpleNamespace(containers=SimpleNamespace(list=lambda **_: [container]))
+    engine.restart("kmu", "postgres")
+    assert asked == [seconds]
+
+
+@pytest.mark.parametrize("elsewhere", ["ssh://root@203.0.113.9", "tcp://127.0.0.1:2375"])
+def test_another_machines_engine_is_refused(monkeypatch: pytest.MonkeyPatch, elsewhere: str) -> None:
+    """Files would be written here, containers started there."""
+    monkeypatch.setenv("DOCKER_HOST", elsewhere)
+    with pytest.raises(HostError, match="DOCKER_HOST leads to"):
+        DockerEngine().version()
 
 
 def test_a_bug_keeps_its_traceback() -> None:

@@ -89,6 +89,16 @@ def test_removing(host: Host, folder: str) -> None:
     assert host.tree(folder) == ["keep"]
 
 
+def test_a_folder_on_another_disk_goes_with_what_is_in_it(tmp_path: Path) -> None:
+    """`down --purge` says "removed": nothing may be left behind a link."""
+    disk, link = tmp_path / "disk", tmp_path / "data"
+    disk.mkdir()
+    (disk / "file").write_text("x")
+    link.symlink_to(disk)
+    LocalHost().remove(str(link))
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_a_lock_has_one_holder(host: Host, folder: str) -> None:
     host.make_folder(folder, mode=0o700, uid=ME)
     with (

@@ -11,9 +11,9 @@ from kmuctl.model.host import Host
 from kmuctl.model.secrets import Secret
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Outcome, State, Step, Working
-from kmuctl.operations.plan import converge, survey, with_predecessors
+from kmuctl.operations.plan import converge, survey
 from kmuctl.operations.render import Rendered, render
-from kmuctl.operations.up import up
+from kmuctl.operations.up import for_one, up
 from kmuctl.operations.vault import Vault, open_vault
 from tests.fakes import FakeHost, Machine
 from tests.support import CORE, stack
@@ -67,8 +67,7 @@ def go_up(host: FakeHost, **changes: Any) -> dict[str, Outcome]:
 
 
 def go_up_only(host: FakeHost, service: str) -> dict[str, Outcome]:
-    wanted = {f"container:{container.name}" for container in stack()[service].containers}
-    return bring(with_predecessors(steps(host), wanted), host)
+    return bring(for_one(stack()[service], steps(host)), host)
 
 
 def plan(host: FakeHost, **changes: Any) -> dict[str, Outcome]:

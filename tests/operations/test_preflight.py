@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kmuctl.drivers.engine import unreachable
-from kmuctl.model.errors import HostError
+from kmuctl.model.errors import HostError, Problems
 from kmuctl.operations.preflight import INSTALL, preflight
 from tests.fakes import FakeHost, Machine
 from tests.operations.scenes import running
@@ -157,9 +157,27 @@ def test_too_little_disk() -> None:
 
 def test_a_running_site_needs_less_disk() -> None:
     host = replace(NOTHING, disk=4000).host()
-    host.write("/opt/kmu/kmu.toml", b"")
-    host.engine.made = running().engine.made
+    host.engine.images = running().engine.images
     assert preflight(stack(), host) == []
+
+
+def test_one_more_image_needs_little_more() -> None:
+    host = replace(NOTHING, disk=1000).host()
+    host.engine.images = {name: image for name, image in running().engine.images.items() if "dozzle" not in name}
+    assert " MiB are needed" in (message := refusal(host).message)
+    assert 1024 < int(message.rsplit(": ", 1)[1].split()[0]) < 2048
+
+
+@pytest.mark.parametrize("missing", ["/etc/ssl/site.crt", "/etc/ssl/site.key"])
+def test_a_certificate_that_is_not_there(missing: str) -> None:
+    """Before anything is written: exit 2."""
+    paths = {"certificate": "/etc/ssl/site.crt", "key": "/etc/ssl/site.key"}
+    host = NOTHING.host()
+    for path in set(paths.values()) - {missing}:
+        host.write(path, b"x")
+    with pytest.raises(Problems, match=f"`{missing}` does not exist on this machine") as caught:
+        preflight(stack(tls={"mode": "files", **paths}), host)
+    assert (caught.value.exit_code, len(caught.value.found)) == (2, 1)
 
 
 def test_another_site_on_this_machine() -> None:

@@ -321,9 +321,35 @@ def test_secrets_on_the_host_are_for_their_owner_alone() -> None:
 def test_only_a_service_brings_what_it_needs() -> None:
     host = empty()
     outcomes = go_up_only(host, "element")
-    assert set(host.engine.made) == {"postgres", "synapse", "element"}
+    assert set(host.engine.made) == {"postgres", "synapse", "element", "caddy"}
     assert states(outcomes, State.FAILED) == set()
     assert set(host.cluster.found) == {"synapse"}
+
+
+def test_only_a_service_opens_its_door_too() -> None:
+    host = empty()
+    go_up(host, apps={"dozzle": False})
+    loads = host.engine.caddy_loads
+    go_up_only(host, "dozzle")
+    assert host.engine.caddy_loads == loads + 1
+
+
+def test_only_a_service_never_takes_the_network_from_the_others() -> None:
+    """The containers that are not asked for would be left without it."""
+    host = empty()
+    go_up(host, network={"subnet": "10.99.0.0/20"})
+    before = dict(host.engine.subnets)
+    outcome = go_up_only(host, "element")["network:kmu_proxy"]
+    assert (outcome.state, outcome.hint) == (State.FAILED, "run `kmuctl up` without --only")
+    assert host.engine.subnets == before
+
+
+def test_a_data_folder_that_others_may_write_is_closed() -> None:
+    host = running()
+    path = f"{FOLDER}/data/postgres/data"
+    host.nodes[path] = replace(host.nodes[path], mode=0o777)
+    assert changed(go_up(host)) == {"data:postgres"}
+    assert host.nodes[path].mode == 0o700
 
 
 def test_an_image_rebuilt_under_the_same_tag_recreates_its_containers() -> None:
