@@ -20,6 +20,8 @@ class Container:
     """Owner of the secret files that this container reads."""
     memory: int
     """Hard limit in MiB."""
+    deadline: int = 90
+    """Seconds from start to healthy on a small VPS, generously: an unhealthy one is left alone until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,6 @@ class Service:
     """Text on the start page by language; empty: not an app that people open."""
     live: tuple[str, ...] = ()
     """Rendered files (or folders, with a final slash) that the running containers pick up by themselves."""
-    deadline: int = 180
-    """Seconds from start to healthy on a small VPS, generously."""
 
     @property
     def login_host(self) -> str:

@@ -8,7 +8,7 @@ from time import time
 
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import ContainerFact, EngineReader, Host, Reader
-from kmuctl.model.service import Container, Service
+from kmuctl.model.service import Container
 from kmuctl.model.stack import PROJECT, Stack
 from kmuctl.model.step import Drift, Step
 from kmuctl.operations.compose import DEFINITION, FILE, FILES, Definition
@@ -56,9 +56,7 @@ def _network_step(name: str, subnet: str, after: tuple[str, ...]) -> Step:
     return Step(name=f"network:{name}", check=check, apply=lambda host: host.engine.remove_network(name), after=after)
 
 
-def container_step(
-    stack: Stack, service: Service, container: Container, rendered: Rendered, *, after: tuple[str, ...]
-) -> Step:
+def container_step(stack: Stack, container: Container, rendered: Rendered, *, after: tuple[str, ...]) -> Step:
     """One container runs as defined, with the files as they are now, and is healthy."""
     name, folder = container.name, f"{stack.site.host.folder}/rendered"
     files = [f"{folder}/{path}" for path in rendered.mounted[name]]
@@ -73,11 +71,11 @@ def container_step(
         with _one_compose_at_a_time:
             compose_up(host, folder, name)
         fact = host.engine.containers(stack.project, [name]).get(name)
-        if stuck(fact) or overtaken(fact, files, host):
+        if stuck(fact, container.deadline) or overtaken(fact, files, host):
             host.engine.restart(stack.project, name)
 
     return Step(
-        name=f"container:{name}", check=check, apply=apply, after=after, deadline=service.deadline, logs=(name,),
+        name=f"container:{name}", check=check, apply=apply, after=after, deadline=container.deadline, logs=(name,),
         hint=f"`kmuctl logs {name}` shows more; then run `kmuctl up` again",
     )  # fmt: skip
 
@@ -124,13 +122,18 @@ def ailing(name: str, fact: ContainerFact | None) -> Drift | None:
     if fact.health == "starting":
         return Drift(f"{name} is starting" + (f": {fact.last_check}" if fact.last_check else ""))
     if fact.health == "unhealthy":
-        return Drift(f"{name} is unhealthy: {fact.last_check or 'its check says nothing'}", hopeless=True)
+        return Drift(f"{name} is unhealthy: {fact.last_check or 'its check says nothing'}")
     return None
 
 
-def stuck(fact: ContainerFact | None) -> bool:
-    """Compose sees a container that runs, and leaves it alone."""
-    return fact is not None and (fact.health == "unhealthy" or fact.state == "restarting")
+def stuck(fact: ContainerFact | None, deadline: int) -> bool:
+    """It had its time, and Compose, which sees a container that runs, leaves it alone.
+
+    A restart in the middle of a first start would be worse than waiting: Nextcloud never repeats an installation.
+    """
+    if fact is None:
+        return False
+    return fact.state == "restarting" or (fact.health == "unhealthy" and time() - fact.started > deadline)
 
 
 def overtaken(fact: ContainerFact | None, files: Iterable[str], host: Reader) -> Drift | None:

@@ -71,7 +71,7 @@ def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ..
                 *(f"database:{database.name}" for database in service.databases),
                 *(f"container:{other}" for other in definition.get("depends_on", ())),
             )
-            yield container_step(stack, service, service.container(name), rendered, after=before)
+            yield container_step(stack, service.container(name), rendered, after=before)
 
 
 def _start_order(service: Service, rendered: Rendered) -> list[str]:

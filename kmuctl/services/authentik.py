@@ -9,9 +9,9 @@ SERVICE = Service(
     title="Authentik",
     essential=True,
     containers=(
-        Container(name="authentik-server", image=IMAGE, uid=1000, memory=896),
-        Container(name="authentik-worker", image=IMAGE, uid=1000, memory=704),
-        Container(name="authentik-ldap", image="ghcr.io/goauthentik/ldap:2026.8.5", uid=1000, memory=96),
+        Container(name="authentik-server", image=IMAGE, uid=1000, memory=896, deadline=600),
+        Container(name="authentik-worker", image=IMAGE, uid=1000, memory=704, deadline=600),
+        Container(name="authentik-ldap", image="ghcr.io/goauthentik/ldap:2026.8.5", uid=1000, memory=96, deadline=120),
     ),
     needs=("postgres",),
     routes=(Route("auth", "authentik-server", 9000),),
@@ -29,5 +29,4 @@ SERVICE = Service(
     ),
     data=(Data("data", uid=1000), Data("certs", uid=1000)),
     live=("blueprints/", "authentik/mail/"),
-    deadline=600,
 )

@@ -21,5 +21,4 @@ SERVICE = Service(
     networks=(Network("proxy", 0, internal=False),),
     data=(Data("data", uid=0), Data("logs", uid=0), Data("certs", uid=0)),
     live=("caddy/Caddyfile",),
-    deadline=60,
 )

@@ -20,5 +20,4 @@ SERVICE = Service(
     networks=(Network("turn", 6, internal=False),),
     secrets=secrets("turn_secret"),
     data=(Data("certs", uid=65534),),
-    deadline=60,
 )

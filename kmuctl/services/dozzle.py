@@ -15,5 +15,4 @@ SERVICE = Service(
     login=Proxy(),
     admins_only=True,
     launcher={"de": "Protokolle (Verwaltung)", "en": "Logs (administration)"},
-    deadline=90,
 )

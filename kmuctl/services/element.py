@@ -14,5 +14,4 @@ SERVICE = Service(
     routes=(Route("element", "element", 8080),),
     login=Proxy(public=("/config.json", "/config.*.json", "/version", "/bundles/*", "/sw.js", "/manifest.json")),
     launcher={"de": "Chat", "en": "Chat"},
-    deadline=60,
 )

@@ -9,5 +9,4 @@ SERVICE = Service(
     containers=(Container(name="homepage", image="caddy:2.11.7", uid=65534, memory=48),),
     routes=(Route("", "homepage", 8080), Route("www", "homepage", 8080)),
     live=("homepage/site/",),
-    deadline=60,
 )

@@ -8,10 +8,10 @@ SERVICE = Service(
     name="jitsi",
     title="Jitsi Meet",
     containers=(
-        Container(name="jitsi-web", image=f"ghcr.io/jitsi/web:{TAG}", uid=1000, memory=96),
-        Container(name="jitsi-prosody", image=f"ghcr.io/jitsi/prosody:{TAG}", uid=1000, memory=192),
-        Container(name="jitsi-jicofo", image=f"ghcr.io/jitsi/jicofo:{TAG}", uid=1000, memory=448),
-        Container(name="jitsi-jvb", image=f"ghcr.io/jitsi/jvb:{TAG}", uid=1000, memory=832),
+        Container(name="jitsi-web", image=f"ghcr.io/jitsi/web:{TAG}", uid=1000, memory=96, deadline=120),
+        Container(name="jitsi-prosody", image=f"ghcr.io/jitsi/prosody:{TAG}", uid=1000, memory=192, deadline=120),
+        Container(name="jitsi-jicofo", image=f"ghcr.io/jitsi/jicofo:{TAG}", uid=1000, memory=448, deadline=120),
+        Container(name="jitsi-jvb", image=f"ghcr.io/jitsi/jvb:{TAG}", uid=1000, memory=832, deadline=120),
     ),
     uses=("turn_secret",),
     routes=(Route("meet", "jitsi-web", 8000),),
@@ -21,5 +21,4 @@ SERVICE = Service(
     data=(Data("prosody", uid=1000),),
     login=Proxy(only=("/_sso/*",)),
     launcher={"de": "Videokonferenzen", "en": "Video meetings"},
-    deadline=240,
 )

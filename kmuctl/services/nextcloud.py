@@ -11,8 +11,8 @@ SERVICE = Service(
     name="nextcloud",
     title="Nextcloud",
     containers=(
-        Container(name="nextcloud", image=IMAGE, uid=33, memory=896),
-        Container(name="nextcloud-cron", image=IMAGE, uid=33, memory=320),
+        Container(name="nextcloud", image=IMAGE, uid=33, memory=896, deadline=900),
+        Container(name="nextcloud-cron", image=IMAGE, uid=33, memory=320, deadline=120),
         Container(name="nextcloud-valkey", image="valkey/valkey:9.1.1", uid=999, memory=96),
     ),
     needs=("postgres",),
@@ -33,5 +33,4 @@ SERVICE = Service(
         sub_mode="user_uuid",
     ),
     launcher={"de": "Dateien, Kalender, Kontakte", "en": "Files, calendars, contacts"},
-    deadline=420,
 )

@@ -14,5 +14,4 @@ SERVICE = Service(
     login=Proxy(),
     admins_only=True,
     launcher={"de": "Verwaltung", "en": "Administration"},
-    deadline=90,
 )

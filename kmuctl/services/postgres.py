@@ -9,9 +9,8 @@ SERVICE = Service(
     name="postgres",
     title="PostgreSQL",
     essential=True,
-    containers=(Container(name="postgres", image="postgres:17.11", uid=999, memory=896),),
+    containers=(Container(name="postgres", image="postgres:17.11", uid=999, memory=896, deadline=120),),
     networks=(Network("database", 1),),
     secrets=secrets("postgres_password", sealed=True),
     data=(Data("data", uid=999),),
-    deadline=120,
 )

@@ -11,7 +11,9 @@ def with_relay(site: Site) -> bool:
 SERVICE = Service(
     name="stalwart",
     title="Mail",
-    containers=(Container(name="stalwart", image="stalwartlabs/stalwart:v0.16.18", uid=2000, memory=576),),
+    containers=(
+        Container(name="stalwart", image="stalwartlabs/stalwart:v0.16.18", uid=2000, memory=576, deadline=240),
+    ),
     needs=("postgres",),
     uses=("authentik_ldap_bind_password",),
     routes=(
@@ -47,5 +49,4 @@ SERVICE = Service(
     ),
     data=(Data("data", uid=2000), Data("certs", uid=2000)),
     launcher={"de": "E-Mail", "en": "Mail"},
-    deadline=240,
 )

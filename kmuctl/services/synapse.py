@@ -6,7 +6,9 @@ from kmuctl.model.service import Container, Data, Database, Oidc, Route, SecretS
 SERVICE = Service(
     name="synapse",
     title="Synapse",
-    containers=(Container(name="synapse", image="ghcr.io/element-hq/synapse:v1.163.2", uid=991, memory=640),),
+    containers=(
+        Container(name="synapse", image="ghcr.io/element-hq/synapse:v1.163.2", uid=991, memory=640, deadline=180),
+    ),
     needs=("postgres",),
     uses=("turn_secret",),
     routes=(Route("matrix", "synapse", 8008),),
@@ -22,5 +24,4 @@ SERVICE = Service(
         redirects=("/_synapse/client/oidc/callback",),
         logout="/_synapse/client/oidc/backchannel_logout",
     ),
-    deadline=180,
 )

@@ -102,9 +102,9 @@ def test_up_as_json(up: FakeHost) -> None:
 def test_a_failure_shows_container_log_and_hint(up: FakeHost) -> None:
     """K44 K85: exit code 1."""
     kmuctl("up")
-    up.engine.scripts["synapse"] = Script(end="unhealthy", says="connection refused")
+    up.engine.scripts["synapse"] = Script(end="restarting", says="connection refused")
     result = kmuctl("up", code=1)
-    assert "failed  container:synapse: synapse is unhealthy: connection refused" in result.stderr
+    assert "failed  container:synapse: synapse keeps stopping (exit code 78, 12 restarts)" in result.stderr
     assert "the last log lines of synapse:\n    synapse says: connection refused\n" in result.stderr
     assert "hint: `kmuctl logs synapse` shows more; then run `kmuctl up` again" in result.stderr
     assert result.stdout.startswith("not done: 1 failed, ")
@@ -186,7 +186,7 @@ def test_ctrl_c_ends_at_once_with_130_and_frees_the_lock(up: FakeHost, monkeypat
 
 def test_the_journal_says_how_up_ended(up: FakeHost) -> None:
     kmuctl("up")
-    up.engine.scripts["synapse"] = Script(end="unhealthy", says="no answer")
+    up.engine.scripts["synapse"] = Script(end="restarting", says="no answer")
     kmuctl("up", code=1)
     assert journal(up) == ["started", "ended", "started", "failed"]
 
@@ -210,7 +210,7 @@ def test_an_engine_that_went_away_does_not_hide_the_report(up: FakeHost, monkeyp
         raise HostError("the Docker engine does not answer")
 
     monkeypatch.setattr(up.engine, "logs", gone)
-    up.engine.scripts["synapse"] = Script(end="unhealthy", says="no answer")
+    up.engine.scripts["synapse"] = Script(end="restarting", says="no answer")
     result = kmuctl("up", code=1)
     assert "the last log lines of synapse:\nhint: " in result.stderr
     assert result.stdout.startswith("not done: 1 failed, ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -62,8 +63,10 @@ def bring(steps_: Iterable[Step], host: Host) -> dict[str, Outcome]:
     return {event.step.name: event for event in converge(steps_, host) if not isinstance(event, Working)}
 
 
-def go_up(host: FakeHost, **changes: Any) -> dict[str, Outcome]:
-    return bring(steps(host, **changes), host)
+def go_up(host: FakeHost, *, patient: bool = True, **changes: Any) -> dict[str, Outcome]:
+    """With `patient=False` no step is waited for."""
+    known = steps(host, **changes)
+    return bring(known if patient else [replace(step, deadline=0) for step in known], host)
 
 
 def go_up_only(host: FakeHost, service: str) -> dict[str, Outcome]:

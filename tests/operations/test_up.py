@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from time import time
 
 import pytest
 
@@ -205,8 +206,8 @@ def test_an_image_that_cannot_be_pulled_stops_only_its_own() -> None:
 def test_an_unhealthy_container_is_named_with_what_its_check_said() -> None:
     """K44 K85: the failure names container, reason, log and the way on; dependents wait for it."""
     host = empty()
-    host.engine.scripts["synapse"] = Script(starting=3, end="unhealthy", says="connection refused")
-    outcomes = go_up(host)
+    host.engine.scripts["synapse"] = Script(end="unhealthy", says="connection refused")
+    outcomes = go_up(host, patient=False)
     failed = outcomes["container:synapse"]
     assert failed.state is State.FAILED
     assert failed.cause == "synapse is unhealthy: connection refused"
@@ -225,6 +226,16 @@ def test_a_sick_container_is_restarted_by_the_next_up() -> None:
         State.CHANGE,
         "nextcloud-valkey is unhealthy: its check says nothing",
     )
+
+
+def test_a_container_in_its_first_minutes_is_left_alone() -> None:
+    """A slow server: its check has given up, the installation inside has not. A restart would break that for good."""
+    host = running()
+    host.engine.scripts["nextcloud"] = Script(end="unhealthy", cured_by_restart=True)
+    host.engine.made["nextcloud"].started = int(time()) - 600
+    assert go_up(host, patient=False)["container:nextcloud"].state is State.FAILED
+    host.engine.made["nextcloud"].started = int(time()) - 1200
+    assert go_up(host, patient=False)["container:nextcloud"].state is State.CHANGE
 
 
 def test_a_crashing_container_is_restarted_by_the_next_up() -> None:
