@@ -81,13 +81,6 @@ def test_address_records() -> None:
     assert not [record for record in stack().records() if record.type == "AAAA"]
 
 
-def test_address_records_for_both_families() -> None:
-    """K21."""
-    both = stack(host={"ipv4": "203.0.113.7", "ipv6": "2001:db8::7"})
-    assert Record("@", "AAAA", "2001:db8::7") in both.records()
-    assert len([record for record in both.records() if record.type == "AAAA"]) == len(both.hosts())
-
-
 def test_records_without_a_known_address_say_so() -> None:
     assert Record("@", "A", "<the server's IPv4 address>") in stack(host={}).records()
 

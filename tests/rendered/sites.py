@@ -56,7 +56,6 @@ SITES: dict[str, dict[str, Any]] = {
         "images": {"caddy": "mirror.acme.example:5000/caddy:2.11.7", "nextcloud": "nextcloud:34.0.5-apache"}
     },
     "relay": {"mail": {"relay": {"host": "smtp.provider.example", "username": "acme"}}},
-    "IPv6": {"host": {"ipv4": "203.0.113.7", "ipv6": "2001:db8::7"}},
     "no public address": {"host": {}},
     "English": {"language": "en", "timezone": "Europe/London"},
     "a language of no translation": {"language": "fr"},
