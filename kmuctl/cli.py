@@ -186,28 +186,42 @@ def init(
 def render(
     known: Globals,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write, or to compare with.")
-    ] = Path("rendered"),
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 3 when DIR differs.")] = False,
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="The folder to write, or to compare with: rendered."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 3 when DIR, or GIT_REF, differs.")
+    ] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Write nothing; show what would change in DIR.")] = False,
     against: Annotated[
         str, typer.Option(metavar="GIT_REF", help="Compare with the site file of another revision.")
     ] = "",
-    format_: Annotated[str, typer.Option("--format", help="diff or markdown.")] = "diff",
+    format_: Annotated[str, typer.Option("--format", help="Of a comparison: diff or markdown.")] = "",
 ) -> None:
     """Write every configuration file, with placeholders for secrets. Needs no host, no network, no clock."""
     from kmuctl.commands import render as command_
 
-    if format_ not in ("diff", "markdown"):
-        raise ConfigError(f"--format: `{format_}` is unknown", hint="`diff` or `markdown`")
+    folder = output or Path("rendered")
+    _refuse_unused(output, against, format_, compares=check or diff or bool(against), diff=diff)
     if against:
         differs = command_.against(known.console, known.site, against, format_)
     elif check or diff:
-        differs = command_.compare(known.console, known.site, output, format_)
+        differs = command_.compare(known.console, known.site, folder, format_)
     else:
-        differs = command_.write(known.console, known.site, output)
+        differs = command_.write(known.console, known.site, folder)
     if check and differs:
         raise typer.Exit(DIFFERENCES)
+
+
+def _refuse_unused(output: Path | None, against: str, format_: str, *, compares: bool, diff: bool) -> None:
+    """An option that would say nothing is a mistake that nobody would notice."""
+    if format_ not in ("", "diff", "markdown"):
+        raise ConfigError(f"--format: `{format_}` is unknown", hint="`diff` or `markdown`")
+    if format_ and not compares:
+        raise ConfigError("--format: a plain `render` shows no difference", hint="add --diff, --check or --against")
+    if against and (output or diff):
+        one = "--output" if output else "--diff"
+        raise ConfigError(f"{one} compares with a folder, --against with a revision", hint="leave one of the two out")
 
 
 @command
@@ -221,6 +235,8 @@ def up(
     pull: Annotated[bool, typer.Option("--pull", help="Fetch every pinned image again first.")] = False,
 ) -> None:
     """Make this machine match the site; a second run changes nothing."""
+    if exit_code and not dry_run:
+        raise ConfigError("--exit-code: only a plan has that exit code", hint="add --dry-run, or leave it out")
     bring_up(known, dry_run=dry_run, exit_code=exit_code, only=only, pull=pull)
 
 

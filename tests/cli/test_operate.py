@@ -87,6 +87,13 @@ def test_the_exit_code_of_a_plan(up: FakeHost) -> None:
     kmuctl("up", "--dry-run")
 
 
+def test_the_exit_code_of_a_plan_needs_a_plan(host: FakeHost) -> None:
+    site_file()
+    result = kmuctl("up", "--exit-code", code=2)
+    assert result.stderr.startswith("error: --exit-code: only a plan has that exit code\n\nhint: add --dry-run")
+    assert host.tree(FOLDER) == []
+
+
 def test_verbose_shows_what_is_right(up: FakeHost) -> None:
     kmuctl("up")
     assert "ok      container:caddy" in kmuctl("-v", "up").stderr
