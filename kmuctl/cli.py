@@ -282,13 +282,16 @@ def logs(
     name: Annotated[str, typer.Argument(metavar="SERVICE|CONTAINER")],
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--all", help="All containers of the service, not the one of its name.")
+    ] = False,
 ) -> None:
-    """Show the last log lines of a service or a container."""
+    """Show the last log lines of a container, or of all containers of a service."""
     from kmuctl.commands.operate import follow_logs, show_logs
 
     if follow:
-        raise typer.Exit(follow_logs(known.console, known.stack(), name, lines))
-    show_logs(known.console, known.stack(), name, lines)
+        raise typer.Exit(follow_logs(known.console, known.stack(), name, lines, whole=whole))
+    show_logs(known.console, known.stack(), name, lines, whole=whole)
 
 
 @command
