@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from kmuctl import SITE_FILE
 from kmuctl.model.errors import INTERRUPTED, ConfigError, KmuError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ EXIT_CODES = (
     "Exit codes: 0 fine, 1 failed, 2 usage or site file, 3 findings or differences, "
     "4 another kmuctl holds the lock, 130 interrupted."
 )
-HOST_SITE = Path("/opt/kmu/kmu.toml")
+HOST_SITE = Path("/opt/kmu", SITE_FILE)
 
 
 class Group(TyperGroup):
@@ -76,7 +77,7 @@ class Globals:
 
 def default_site() -> Path:
     """`kmu.toml` here, else the one of this machine."""
-    here = Path("kmu.toml")
+    here = Path(SITE_FILE)
     return HOST_SITE if not _is_there(here) and _is_there(HOST_SITE) else here
 
 
@@ -179,7 +180,7 @@ def init(
     given |= {"host.address": host, "host.folder": folder, "language": language, "timezone": timezone}
     ask = known.console.interactive and not yes
     if run(known.console, directory, given, trial=trial, ask=ask):
-        bring_up(Globals(directory / "kmu.toml", known.console))
+        bring_up(Globals(directory / SITE_FILE, known.console))
 
 
 @command

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from kmuctl import SITE_FILE
 from kmuctl.console import Console
 from kmuctl.drivers.local import LocalHost
 from kmuctl.model.service import Record
@@ -15,7 +16,6 @@ from kmuctl.model.stack import Stack
 from kmuctl.model.values import ascii_domain
 from kmuctl.operations.init import (
     DEFAULTS,
-    FILE,
     TRIAL,
     Answers,
     Question,
@@ -39,8 +39,8 @@ def run(console: Console, directory: Path, given: Answers, *, trial: bool, ask: 
     if here and "host.ipv4" not in answers and (address := public_address(LocalHost())):
         answers["host.ipv4"] = address
     stack = write_site(directory, answers)
-    console.if_interrupted = f"`{directory / FILE}` is there; next: {_up(directory / FILE)}"
-    show(console, stack, directory / FILE, trial=trial)
+    console.if_interrupted = f"`{directory / SITE_FILE}` is there; next: {_up(directory / SITE_FILE)}"
+    show(console, stack, directory / SITE_FILE, trial=trial)
     return ask and here and typer.confirm("Set it up on this machine now?", default=False, err=True)
 
 
