@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import os
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from io import TextIOWrapper
-from itertools import takewhile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
 from kmuctl import SITE_FILE
-from kmuctl.model.errors import INTERRUPTED, ConfigError, KmuError
-
-if TYPE_CHECKING:
-    from kmuctl.console import Console
-    from kmuctl.model.stack import Stack
+from kmuctl.entry import Globals, Group, JsonOption, guarded, run
+from kmuctl.model.errors import ConfigError
 
 OK, FAILED, DIFFERENCES = 0, 1, 3
 EXIT_CODES = (
@@ -32,28 +20,6 @@ EXIT_CODES = (
 HOST_SITE = Path("/opt/kmu", SITE_FILE)
 
 
-class Group(TyperGroup):
-    """Says a usage error as JSON where `--json` was given, before or after the subcommand."""
-
-    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
-        words = sys.argv[1:] if args is None else list(args)
-        if "--json" not in takewhile(lambda word: word != "--", words):
-            return super().main(words, *more, **options)
-        try:
-            code = super().main(words, *more, **options | {"standalone_mode": False})
-        except TyperException as error:
-            code = error.exit_code
-            _fail_as_json(error.format_message())
-        sys.exit(code)
-
-
-def _fail_as_json(message: str) -> None:
-    from kmuctl.console import Console
-
-    hint = "`kmuctl --help` lists the commands, `kmuctl COMMAND --help` what one takes"
-    Console(as_json=True).fail(ConfigError(message, hint=hint))
-
-
 # Plain help: rich's boxes cost twice as much time as everything else that `--help` does.
 app = typer.Typer(
     name="kmuctl", cls=Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -61,18 +27,6 @@ app = typer.Typer(
     help="A small company's own collaboration server, from one site file.", epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Globals:
-    site: Path
-    console: Console
-
-    def stack(self) -> Stack:
-        from kmuctl.model.site import load_site
-        from kmuctl.services import NAMES, stack_of
-
-        return stack_of(load_site(self.site, NAMES))
 
 
 def default_site() -> Path:
@@ -98,7 +52,6 @@ SiteOption = Annotated[
         "--site", metavar="FILE", envvar="KMUCTL_SITE", help="The site file: ./kmu.toml, else /opt/kmu/kmu.toml."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also show what is already right.")]
 
 
@@ -124,28 +77,7 @@ def globals_(
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """A subcommand: takes --json too, and shows foreseeable errors without a traceback."""
-
-    @functools.wraps(function)
-    def guarded(ctx: typer.Context, *args: Any, json: bool = False, **options: Any) -> None:
-        known: Globals = ctx.obj
-        known.console.as_json |= json
-        try:
-            function(known, *args, **options)
-        except KmuError as error:
-            known.console.fail(error)
-            raise typer.Exit(error.exit_code) from None
-        except (KeyboardInterrupt, typer.Abort):
-            known.console.interrupted()
-            raise typer.Exit(INTERRUPTED) from None
-
-    signature = inspect.signature(function, eval_str=True)
-    _, *own = signature.parameters.values()
-    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    as_json = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
-    guarded.__signature__ = signature.replace(parameters=[context, *own, as_json])  # type: ignore[attr-defined]
-    guarded.__annotations__ = {p.name: p.annotation for p in (context, *own, as_json)}
-    return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(guarded)
+    return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(guarded(function))
 
 
 YesOption = Annotated[bool, typer.Option("--yes", help="Ask nothing.")]
@@ -170,7 +102,7 @@ def init(
     yes: YesOption = False,
 ) -> None:
     """Make a site file: questions on a terminal, options elsewhere."""
-    from kmuctl.commands.init import run
+    from kmuctl.commands.init import run as make
 
     given = {
         "domain": domain, "name": name, "admin.username": admin_user, "admin.name": admin_name,
@@ -179,7 +111,7 @@ def init(
     given = {key: value for key, value in given.items() if value}
     given |= {"host.address": host, "host.folder": folder, "language": language, "timezone": timezone}
     ask = known.console.interactive and not yes
-    if run(known.console, directory, given, trial=trial, ask=ask):
+    if make(known.console, directory, given, trial=trial, ask=ask):
         bring_up(Globals(directory / SITE_FILE, known.console))
 
 
@@ -319,23 +251,4 @@ def login_link(
 
 
 def main() -> None:
-    os.umask(0o022)  # root's own may be 077: then nobody else could reach the folders that containers read
-    _open_streams()
-    try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # the reader (`| head`) has seen enough; Python flushes once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
-
-
-def _open_streams() -> None:
-    """One that the caller closed (`>&-`) is as /dev/null; a character that a terminal does not know stops nothing."""
-    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    run(app)
