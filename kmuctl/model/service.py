@@ -31,6 +31,10 @@ class Route:
     port: int
 
 
+def always(site: Site) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A port (or range) published on the host, the same number in the container."""
@@ -39,6 +43,7 @@ class Port:
     protocol: Literal["tcp", "udp"]
     purpose: str
     last: int = 0
+    when: Callable[[Site], bool] = always
 
     @property
     def span(self) -> str:
@@ -46,8 +51,8 @@ class Port:
 
     @property
     def mapping(self) -> str:
-        """As a Compose file publishes it."""
-        return f"{self.span}:{self.span}/{self.protocol}"
+        """As a Compose file publishes it: on IPv4 alone, which is all that the networks behind it speak."""
+        return f"0.0.0.0:{self.span}:{self.span}/{self.protocol}"
 
     def __str__(self) -> str:
         return f"{self.span}/{self.protocol}"
@@ -90,10 +95,6 @@ class Data:
     name: str
     uid: int
     mode: int = 0o700
-
-
-def always(site: Site) -> bool:
-    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from graphlib import TopologicalSorter
+from itertools import combinations
 
 from kmuctl.model.errors import ConfigError
 from kmuctl.model.service import Container, Database, Network, Oidc, Port, Proxy, Record, SecretSpec, Service
@@ -30,6 +31,8 @@ class Stack:
     site: Site
     services: tuple[Service, ...]
     """The enabled ones, in catalog order."""
+    switched_off: tuple[Service, ...] = ()
+    """The others that the catalog knows: what they left behind elsewhere must go."""
 
     @property
     def project(self) -> str:
@@ -70,14 +73,13 @@ class Stack:
     def records(self) -> tuple[Record, ...]:
         """DNS records to set, addresses first. Without a known address the value says so."""
         names = [name.removesuffix(self.site.domain).rstrip(".") or "@" for name in self.hosts()]
-        v4 = [Record(name, "A", self.site.host.ipv4 or "<the server's IPv4 address>") for name in names]
-        v6 = [Record(name, "AAAA", self.site.host.ipv6) for name in names if self.site.host.ipv6]
+        addresses = [Record(name, "A", self.site.host.ipv4 or "<the server's IPv4 address>") for name in names]
         own = [
             replace(record, value=record.value.format(domain=self.site.domain))
             for service in self.services
             for record in service.records
         ]
-        return (*v4, *v6, *own)
+        return (*addresses, *own)
 
     def databases(self) -> tuple[Database, ...]:
         return tuple(database for service in self.services for database in service.databases)
@@ -142,21 +144,41 @@ class Stack:
 
 
 def build(site: Site, catalog: tuple[Service, ...]) -> Stack:
-    """The stack of a site: enabled services, pinned images replaced where the site says so.
+    """The stack of a site: enabled services, with the ports and pinned images that the site wants.
 
-    Raises ConfigError when an enabled service needs one that is switched off.
+    Raises ConfigError when an enabled service needs one that is switched off, or when containers of one program
+    would get different images.
     """
-    enabled = [service for service in catalog if service.essential or site.enabled(service.name)]
-    names = {service.name for service in enabled}
-    for service in enabled:
-        if lacking := [need for need in service.needs if need not in names]:
+    enabled = {service.name: service for service in catalog if service.essential or site.enabled(service.name)}
+    for service in enabled.values():
+        if lacking := [need for need in service.needs if need not in enabled]:
             raise ConfigError(
                 f"apps.{service.name}: needs `{lacking[0]}`, which is switched off",
                 hint=f"set `{lacking[0]} = true` or `{service.name} = false` under [apps]",
             )
-    return Stack(site, tuple(_override(service, site.images) for service in enabled))
+        _refuse_mixed(service, [enabled[need] for need in service.needs], site.images)
+    return Stack(
+        site,
+        services=tuple(_fitted(service, site) for service in enabled.values()),
+        switched_off=tuple(service for service in catalog if service.name not in enabled),
+    )
 
 
-def _override(service: Service, images: dict[str, str]) -> Service:
-    containers = tuple(replace(c, image=images.get(c.name, c.image)) for c in service.containers)
-    return replace(service, containers=containers)
+def _refuse_mixed(service: Service, needed: list[Service], images: dict[str, str]) -> None:
+    """Containers of one image share data or a protocol: two versions of it at once would spoil both."""
+    containers = [container for owner in (service, *needed) for container in owner.containers]
+    for one, other in combinations(containers, 2):
+        if one.image == other.image and _image(one, images) != _image(other, images):
+            raise ConfigError(
+                f"images.{one.name} and images.{other.name}: are one program, and must be the same image",
+                hint=f"give `{one.name}` and `{other.name}` the same value under [images]",
+            )
+
+
+def _image(container: Container, images: dict[str, str]) -> str:
+    return images.get(container.name, container.image)
+
+
+def _fitted(service: Service, site: Site) -> Service:
+    containers = tuple(replace(container, image=_image(container, site.images)) for container in service.containers)
+    return replace(service, containers=containers, ports=tuple(port for port in service.ports if port.when(site)))

@@ -18,11 +18,10 @@ SERVICE = Service(
     databases=(Database("authentik"),),
     networks=(Network("directory", 2),),
     secrets=(
-        *secrets("authentik_secret_key", sealed=True),
+        # the bootstrap values are read once, before the first account exists
+        *secrets("authentik_secret_key", "authentik_bootstrap_password", "authentik_bootstrap_token", sealed=True),
         *secrets(
             "authentik_db_password",
-            "authentik_bootstrap_password",
-            "authentik_bootstrap_token",
             "authentik_ldap_token",
             "authentik_ldap_bind_password",
             "authentik_noreply_password",

@@ -1,6 +1,12 @@
 """Caddy: the one door; certificates, routes, and the question to Authentik before protected pages."""
 
 from kmuctl.model.service import Container, Data, Network, Port, Service
+from kmuctl.model.site import Site
+
+
+def with_tls(site: Site) -> bool:
+    return site.tls.mode != "off"
+
 
 SERVICE = Service(
     name="caddy",
@@ -9,8 +15,8 @@ SERVICE = Service(
     containers=(Container(name="caddy", image="caddy:2.11.7", uid=0, memory=192),),
     ports=(
         Port(80, "tcp", "certificates, redirect to HTTPS"),
-        Port(443, "tcp", "HTTPS"),
-        Port(443, "udp", "HTTPS over QUIC"),
+        Port(443, "tcp", "HTTPS", when=with_tls),
+        Port(443, "udp", "HTTPS over QUIC", when=with_tls),
     ),
     networks=(Network("proxy", 0, internal=False),),
     data=(Data("data", uid=0), Data("logs", uid=0), Data("certs", uid=0)),

@@ -10,7 +10,7 @@ SERVICE = Service(
         Container(name="dozzle-proxy", image="wollomatic/socket-proxy:1.13.1", uid=0, memory=32),
     ),
     routes=(Route("logs", "dozzle", 8080),),
-    networks=(Network("logs", 8),),
+    networks=(Network("logs", 8), Network("engine", 10)),
     data=(Data("data", uid=65534),),
     login=Proxy(),
     admins_only=True,

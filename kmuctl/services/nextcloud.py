@@ -20,7 +20,11 @@ SERVICE = Service(
     routes=(Route("cloud", "nextcloud", 80),),
     databases=(Database("nextcloud"),),
     networks=(Network("nextcloud", 3),),
-    secrets=secrets("nextcloud_db_password", "nextcloud_admin_password", "nextcloud_valkey_password"),
+    secrets=(
+        # read by the installation alone
+        *secrets("nextcloud_admin_password", sealed=True),
+        *secrets("nextcloud_db_password", "nextcloud_valkey_password"),
+    ),
     data=(Data("html", uid=33),),
     login=Oidc(
         redirects=("/apps/user_oidc/code", "/index.php/apps/user_oidc/code"),

@@ -9,7 +9,7 @@ SERVICE = Service(
     containers=(Container(name="panel", image=f"kmuctl-panel:{__version__}", uid=10001, memory=160),),
     needs=("authentik",),
     routes=(Route("admin", "panel", 8000),),
-    networks=(Network("panel", 9),),
+    networks=(Network("panel", 9), Network("people", 11)),
     secrets=secrets("panel_session_secret"),
     login=Proxy(),
     admins_only=True,

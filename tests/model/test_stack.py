@@ -50,6 +50,7 @@ def test_an_app_switched_off_leaves_nothing_behind(app: str) -> None:
     full, less = stack(), stack(apps={app: False})
     gone = full[app]
     assert app not in less
+    assert less.switched_off == (gone,)
     assert {service.name for service in full.services} - {service.name for service in less.services} == {app}
     assert len(full.containers()) - len(less.containers()) == len(gone.containers)
     assert len(full.ports()) - len(less.ports()) == len(gone.ports)
@@ -108,10 +109,16 @@ def test_ports() -> None:
     assert (143, "tcp") not in single
 
 
-def test_a_range_of_ports() -> None:
+def test_without_tls_nobody_needs_its_port() -> None:
+    ports = {str(port) for port in stack().ports()} - {str(port) for port in stack(tls={"mode": "off"}).ports()}
+    assert ports == {"443/tcp", "443/udp"}
+
+
+def test_ports_are_published_on_ipv4_alone() -> None:
+    """The networks behind have nothing else: a client of IPv6 would come with Docker's own address."""
     port = Port(10, "udp", "x", last=12)
-    assert (port.mapping, list(port.numbers())) == ("10-12:10-12/udp", [10, 11, 12])
-    assert Port(25, "tcp", "x").mapping == "25:25/tcp"
+    assert (port.mapping, list(port.numbers())) == ("0.0.0.0:10-12:10-12/udp", [10, 11, 12])
+    assert Port(25, "tcp", "x").mapping == "0.0.0.0:25:25/tcp"
 
 
 def test_databases() -> None:
@@ -166,6 +173,21 @@ def test_an_image_can_be_replaced() -> None:
     assert images["nextcloud"] == stack()["nextcloud"].containers[0].image
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("authentik-server", "authentik-worker"), ("nextcloud", "nextcloud-cron"), ("usersync", "panel")],
+)
+def test_one_program_has_one_version(one: str, other: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^images\.{one} and images\.{other}: are one program"):
+        stack(images={other: "mirror.example/it:2.0"})
+    both = stack(images=dict.fromkeys((one, other), "mirror.example/it:2.0"))
+    assert [c.name for c in both.containers() if c.image == "mirror.example/it:2.0"] == sorted((one, other))
+
+
+def test_caddy_and_the_start_page_only_happen_to_share_an_image() -> None:
+    assert stack(images={"caddy": "caddy:2.11.8"})["homepage"].containers[0].image == "caddy:2.11.7"
+
+
 def test_every_image_is_pinned() -> None:
     """K82."""
     for container in stack().containers():
@@ -215,7 +237,10 @@ def test_the_relay_password_exists_with_a_relay_only() -> None:
 
 def test_what_data_depends_on_is_sealed() -> None:
     sealed = {spec.name for spec in stack().secrets() if spec.sealed}
-    assert sealed == {"postgres_password", "authentik_secret_key", "synapse_signing_key"}
+    assert sealed == {
+        "postgres_password", "authentik_secret_key", "authentik_bootstrap_password", "authentik_bootstrap_token",
+        "synapse_signing_key", "nextcloud_admin_password",
+    }  # fmt: skip
     assert next(spec for spec in stack().secrets() if spec.name == "synapse_signing_key").make is signing_key
 
 

@@ -106,6 +106,9 @@ def test_a_file_in_another_encoding_is_refused() -> None:
 SEALED = {
     "POSTGRES_PASSWORD": "/opt/kmu/data/postgres/data",
     "AUTHENTIK_SECRET_KEY": "/opt/kmu/data/authentik/data",
+    "AUTHENTIK_BOOTSTRAP_PASSWORD": "/opt/kmu/data/authentik/data",
+    "AUTHENTIK_BOOTSTRAP_TOKEN": "/opt/kmu/data/authentik/certs",
+    "NEXTCLOUD_ADMIN_PASSWORD": "/opt/kmu/data/nextcloud/html",
     "SYNAPSE_SIGNING_KEY": "/opt/kmu/data/synapse/media",
 }
 

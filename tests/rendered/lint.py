@@ -15,12 +15,15 @@ from tests.rendered.sites import Project, secret_value
 Rule: TypeAlias = Callable[[Project], Iterator[str]]
 
 PUBLISHERS = {"caddy", "stalwart", "coturn", "jitsi-jvb"}
+BELIEVERS = {"dozzle", "panel"}
+"""Containers that take `X-Authentik-Username` for proof."""
 SOCKET = "/var/run/docker.sock"
 PRIVATE = (0o600, 0o400)
-# The second line: what products offer as a check, and what stays content without its database or its directory.
+# After the first line: what products offer as a check, and what stays content without database, directory or disk.
 NO_CHECK = re.compile(
     r"--version|\bversion$|^true$"
     r"|\bak healthcheck$|/ldap healthcheck$|/healthz/(live|ready)\b|8008/health\b|\bvalkey-cli ping\b"
+    r"|SELECT 1(?!\d)"
 )
 LEFT_OVER = re.compile(
     r"(?<![\w.])localhost(?![\w-])|example\.(?:com|org|net)|changeme|CHANGE_ME|TODO|FIXME|<[A-Za-z][\w' -]*>"
@@ -84,6 +87,8 @@ def one_container_sees_the_engine(project: Project) -> Iterator[str]:
         for source, _, mode in project.mounts(name):
             if "docker.sock" in source and (name, mode) != ("dozzle-proxy", "ro"):
                 yield f"{name}: reaches the engine ({mode})"
+    if "dozzle-proxy" in project.containers and (others := project.neighbours("dozzle-proxy") - {"dozzle"}):
+        yield f"{sorted(others)}: may ask the engine's proxy"
 
 
 def mounted_files_are_readable(project: Project) -> Iterator[str]:
@@ -105,13 +110,20 @@ def mounted_files_are_readable(project: Project) -> Iterator[str]:
 # --- names and networks -----------------------------------------------------------------------------------------
 
 
-def upstreams_are_containers_on_proxy(project: Project) -> Iterator[str]:
+def upstreams_are_beside_caddy(project: Project) -> Iterator[str]:
     extra = {site.upstream for site in project.stack.site.sites.values()}
-    members = project.members("proxy")
     for site, lines in caddyfile.sites(project.text("caddy/Caddyfile")).items():
         for upstream in caddyfile.upstreams(lines) - extra:
-            if upstream.split(":")[0] not in members:
-                yield f"{site}: {upstream} is no container on the network proxy"
+            if upstream.split(":")[0] not in project.neighbours("caddy"):
+                yield f"{site}: {upstream} is no container on a network of Caddy's"
+
+
+def names_in_headers_come_from_caddy(project: Project) -> Iterator[str]:
+    """Who takes a header's word for who is signed in is reached by none but Caddy, and Authentik, whose word it is."""
+    for name in BELIEVERS & project.containers.keys():
+        own = {container.name for container in project.owner(name).containers}
+        if strangers := project.neighbours(name) - own - {"caddy", "authentik-server"}:
+            yield f"{name}: {sorted(strangers)} could claim to be anybody"
 
 
 def every_route_is_served(project: Project) -> Iterator[str]:
@@ -372,7 +384,8 @@ RULES: tuple[Rule, ...] = (
     state_is_used,
     one_container_sees_the_engine,
     mounted_files_are_readable,
-    upstreams_are_containers_on_proxy,
+    upstreams_are_beside_caddy,
+    names_in_headers_come_from_caddy,
     every_route_is_served,
     networks_are_declared_and_closed,
     only_database_services_reach_the_database,

@@ -53,12 +53,15 @@ SITES: dict[str, dict[str, Any]] = {
     "extra sites": {"sites": EXTRA_SITES},
     "behind a proxy": {"network": {"trusted_proxies": ["192.0.2.10", "2001:db8::/64"], "subnet": "10.99.0.0/20"}},
     "own images": {
-        "images": {"caddy": "mirror.acme.example:5000/caddy:2.11.7", "nextcloud": "nextcloud:34.0.5-apache"}
+        "images": {
+            "caddy": "mirror.acme.example:5000/caddy:2.11.7",
+            **dict.fromkeys(("nextcloud", "nextcloud-cron"), "nextcloud:34.0.5-apache"),
+        }
     },
     "relay": {"mail": {"relay": {"host": "smtp.provider.example", "username": "acme"}}},
     "no public address": {"host": {}},
     "English": {"language": "en", "timezone": "Europe/London"},
-    "a language of no translation": {"language": "fr"},
+    "a language of no translation": {"language": "cs"},
     "awkward names": {
         "name": AWKWARD_NAME,
         "admin": {"username": "mm", "name": AWKWARD_NAME, "email": "m@acme.example"},
@@ -120,6 +123,11 @@ class Project:
 
     def members(self, network: str) -> set[str]:
         return {name for name, definition in self.containers.items() if network in definition["networks"]}
+
+    def neighbours(self, container: str) -> set[str]:
+        """Whoever shares a network with it."""
+        networks = self.containers[container].get("networks", ())
+        return set().union(*(self.members(network) for network in networks)) - {container}
 
     def owner(self, container: str) -> Service:
         return next(service for service in self.stack.services if any(c.name == container for c in service.containers))

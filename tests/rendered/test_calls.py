@@ -119,8 +119,8 @@ def test_hosts_fetch_their_token_where_caddy_asks_for_the_login() -> None:
 def test_the_bridge_is_reached(site: str) -> None:
     """K10, K114: the published port is the one it announces, at the public address if that is known."""
     bridge, host = env("jvb", site), project(site).stack.site.host
-    assert project(site).containers["jitsi-jvb"]["ports"] == [f"{bridge['JVB_PORT']}:{bridge['JVB_PORT']}/udp"]
-    assert bridge.get("JVB_ADVERTISE_IPS", "") == ",".join(filter(None, (host.ipv4, host.ipv6)))
+    assert project(site).containers["jitsi-jvb"]["ports"] == [f"0.0.0.0:{bridge['JVB_PORT']}:{bridge['JVB_PORT']}/udp"]
+    assert bridge.get("JVB_ADVERTISE_IPS", "") == (host.ipv4 or "")
     assert bridge["JVB_DISABLE_STUN"] == "1"
 
 
@@ -179,7 +179,7 @@ def test_relayed_media_gets_out(site: str) -> None:
     """The relay range is published as it is, and announced at the public address."""
     relay, host = turnserver(site), project(site).stack.site.host
     spans = f"{relay['min-port'][0]}-{relay['max-port'][0]}"
-    assert f"{spans}:{spans}/udp" in project(site).containers["coturn"]["ports"]
+    assert f"0.0.0.0:{spans}:{spans}/udp" in project(site).containers["coturn"]["ports"]
     own = project(site).containers["coturn"]["networks"]["turn"]["ipv4_address"]
     assert relay.get("external-ip", []) == ([f"{host.ipv4}/{own}"] if host.ipv4 else [])
 

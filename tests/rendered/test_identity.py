@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from ruamel.yaml import YAML
 
@@ -92,14 +94,27 @@ def test_the_superuser_is_postgres_alone() -> None:
 def test_the_outpost_and_mail_share_the_directory() -> None:
     """K105, K38: base DN from the domain, the outpost's token and the bind password from one place."""
     present = project()
-    assert present.members("directory") == {"authentik-server", "authentik-ldap", "stalwart"}
+    assert present.members("directory") == {"authentik-server", "authentik-ldap", "stalwart", "usersync"}
     assert "dc=acme,dc=example" in present.text("blueprints/30-ldap.yaml")
     assert "dc=acme,dc=example" in present.text("stalwart/plan.ndjson")
     for name, readers in {
-        "authentik_ldap_token": {"authentik-ldap", "authentik-server", "authentik-worker"},
-        "authentik_ldap_bind_password": {"authentik-server", "authentik-worker", "stalwart"},
+        "authentik_ldap_token": {"authentik-ldap", "authentik-worker"},
+        "authentik_ldap_bind_password": {"authentik-worker", "stalwart"},
     }.items():
         assert {path.split("/")[1] for path in present.files if path.endswith(f"/{name}")} == readers
+
+
+def test_who_applies_the_blueprints_reads_their_secrets() -> None:
+    """The server, which strangers talk to, has no need of the apps' secrets."""
+    named = {
+        path
+        for blueprint in project().files
+        if blueprint.startswith("blueprints/")
+        for path in re.findall(r"!File /run/secrets/(\w+)", project().text(blueprint))
+    }
+    own = {"authentik_secret_key", "authentik_db_password"}
+    assert project().secrets("authentik-worker") == named | own
+    assert project().secrets("authentik-server") == own
 
 
 def test_the_first_admin_has_no_password_that_a_file_could_hold() -> None:

@@ -29,6 +29,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "image": {"images": {"element": "ghcr.io/element-hq/element-web:v1.12.27"}},
     "no mail": {"apps": {"stalwart": False}},
     "no relay of calls": {"apps": {"coturn": False}},
+    "no sync": {"apps": {"usersync": False}},
 }
 
 
@@ -88,6 +89,7 @@ def test_a_label_changes_exactly_with_what_it_stands_for(change: str) -> None:
         ("image", {"element"}),
         ("TLS", set()),
         ("address", {"coturn", "jitsi-jvb"}),
+        ("no sync", {"stalwart"}),
         ("no relay of calls", {"synapse", "jitsi-web", "jitsi-prosody", "caddy"}),
     ],
 )
@@ -108,10 +110,10 @@ def test_what_stays_alive_is_not_recreated() -> None:
     [
         ("turn_secret", {"synapse", "coturn", "jitsi-prosody"}),
         ("synapse_db_password", {"synapse"}),
-        ("synapse_oidc_secret", {"synapse", "authentik-server", "authentik-worker"}),
+        ("synapse_oidc_secret", {"synapse", "authentik-worker"}),
         ("jitsi_jwt_secret", {"jitsi-prosody"}),
         ("nextcloud_valkey_password", {"nextcloud", "nextcloud-cron", "nextcloud-valkey"}),
-        ("authentik_ldap_bind_password", {"authentik-server", "authentik-worker", "stalwart"}),
+        ("authentik_ldap_bind_password", {"authentik-worker", "stalwart"}),
     ],
 )
 def test_a_new_secret_recreates_its_readers_alone(secret: str, expected: set[str]) -> None:

@@ -6,10 +6,15 @@ Rows K9, K41, K52, K54, K68, U51.
 from __future__ import annotations
 
 import re
+from itertools import product
+from string import ascii_lowercase
 
 import pytest
+from jinja2 import Environment, StrictUndefined
 
+from kmuctl.assets import sources
 from tests.rendered.sites import IDN_ASCII, having, known, project, secret_value
+from tests.support import stack
 
 WITH_FILE = known("nextcloud-env-or-file")
 PLAIN = known("nextcloud-env")
@@ -41,7 +46,12 @@ def test_no_value_is_given_twice(container: str) -> None:
 
 
 def test_cron_runs_with_the_same_eyes() -> None:
-    assert environment() == environment("nextcloud-cron")
+    """But it installs nothing: the local admin's password is not its own to know."""
+    admin = {"NEXTCLOUD_ADMIN_USER", "NEXTCLOUD_ADMIN_PASSWORD_FILE"}
+    assert environment().items() - environment("nextcloud-cron").items() == {
+        (name, environment()[name]) for name in admin
+    }
+    assert project().secrets("nextcloud") - project().secrets("nextcloud-cron") == {"nextcloud_admin_password"}
     images = {project().containers[name]["image"] for name in ("nextcloud", "nextcloud-cron")}
     assert images == {"nextcloud:34.0.4-apache"}
     html = ("../data/nextcloud/html", "/var/www/html", "rw")
@@ -114,6 +124,17 @@ def test_the_sites_language() -> None:
     assert "'default_language' => 'de'" in php()
     assert "'default_language' => 'en'" in php("English")
     assert "'default_phone_region' => 'DE'" in php()
+    assert "'default_phone_region' => 'GB'" in php("English")
+
+
+def test_no_language_is_without_a_phone_region() -> None:
+    """The whole tree in one language that no table knows is a site of its own; here the one table that has no end."""
+    source = sources()["templates/nextcloud/config/zz-kmu.config.php.j2"]
+    expression = re.search(r"'default_phone_region' => {{ (.+) \| php }}", source)
+    assert expression
+    region = Environment(undefined=StrictUndefined, autoescape=True).compile_expression(expression[1])
+    for first, second in product(ascii_lowercase, repeat=2):
+        assert re.fullmatch("[A-Z]{2}", str(region(site=stack(language=first + second).site)))
 
 
 def test_nobody_becomes_the_local_admin() -> None:

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from kmuctl.model.service import Service
+from kmuctl.model.secrets import Placeholders
+from kmuctl.model.service import Proxy, Service
+from kmuctl.model.stack import build
+from kmuctl.operations.render import render
+from kmuctl.services import CATALOG
 from tests.support import AWKWARD_NAME, rendered, stack
 from tests.tools.blueprint_lint import Tag, entries, lint, load
 
@@ -86,6 +90,16 @@ def test_what_is_switched_off_is_removed() -> None:
     slugs = {entry["identifiers"]["slug"] for entry in removed}
     assert slugs == {service.name for service in stack().logins()}
     assert not every("authentik_core.application", "absent")
+
+
+def test_an_app_that_is_new_in_the_catalog_is_removed_too() -> None:
+    """No list of apps beside the catalog's own."""
+    drawio = Service(name="drawio", title="draw.io", containers=(), login=Proxy())
+    off = stack().site.model_copy(update={"apps": {"drawio": False}})
+    text = render(build(off, (*CATALOG, drawio)), Placeholders()).files["blueprints/20-logins.yaml"].content.decode()
+    removed = [entry for entry in entries(load(text)) if entry.get("state") == "absent" and entry["model"] != BINDING]
+    assert [entry["model"] for entry in removed] == ["authentik_core.application", PROXY]
+    assert [entry["identifiers"] for entry in removed] == [{"slug": "drawio"}, {"name": "drawio"}]
 
 
 def groups_of(application: str, state: str) -> set[str]:

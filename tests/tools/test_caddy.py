@@ -25,7 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.rendered.sites import SITES, project
+from tests.rendered.sites import SITES, Project, project, project_of
 from tests.tools.programs import program, run
 
 pytestmark = pytest.mark.tool
@@ -90,7 +90,11 @@ class Upstream(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             return
         name = str(self.connection.getsockname()[0])
-        self.send_response(200)
+        if location := self.headers.get("Cookie", "").partition("redirect-to:")[2]:
+            self.send_response(302)
+            self.send_header("Location", location)
+        else:
+            self.send_response(200)
         if self.path.startswith("/outpost.goauthentik.io/auth/caddy"):
             self.send_header("X-Authentik-Username", "mmustermann")
         self.end_headers()
@@ -161,11 +165,18 @@ def serving(names: list[str], ports: dict[str, int]) -> Iterator[dict[str, str]]
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """Caddy with the file of a site without TLS; only folders, its port and the upstreams' addresses are replaced."""
-    folder, port = tmp_path_factory.mktemp("caddy"), free_port()
-    text = relocated(project("no TLS").text("caddy/Caddyfile"), folder)
+    """Caddy with the file of a site without TLS."""
+    with standing(project("no TLS"), tmp_path_factory.mktemp("caddy")) as front:
+        yield front
+
+
+@contextmanager
+def standing(present: Project, folder: Path) -> Iterator[Front]:
+    """Only folders, Caddy's port and the upstreams' addresses are replaced."""
+    port = free_port()
+    text = relocated(present.text("caddy/Caddyfile"), folder)
     names = sorted(set(re.findall(r"(?:up|sso|forward_auth|reverse_proxy) ([a-z-]+):\d+", text)))
-    ports = {name: 20000 + number for number, name in enumerate(names)}
+    ports = {name: free_port() for name in names}
     with serving(names, ports) as addresses:
         for address, name in addresses.items():
             text = re.sub(rf"(?<=[ ]){name}:\d+", f"{address}:{ports[name]}", text)
@@ -247,6 +258,17 @@ def test_nobody_claims_to_be_somebody(front: Front, host: str) -> None:
     assert answer.seen["X-Forwarded-For"] == front.client
 
 
+def test_behind_a_proxy_the_client_is_whom_the_proxy_names(tmp_path: Path) -> None:
+    """One address, whatever the client wrote before it: Stalwart takes the first of a list, Nextcloud the last."""
+    behind = project_of(tls={"mode": "off"}, network={"trusted_proxies": ["127.0.0.2"]})
+    with standing(behind, tmp_path) as front:
+        for host, path, asks in [("mail.", "/", ""), ("cloud.", "/", ""), ("logs.", "/", "session=1")]:
+            said = {"X_Forwarded_For": "127.0.0.1, 192.0.2.1", "Forwarded": "for=127.0.0.1", "Cookie": asks}
+            answer = front.get(host, path, **said)
+            assert answer.seen["X-Forwarded-For"] == "192.0.2.1"
+            assert "Forwarded" not in answer.seen
+
+
 def test_matrix_is_found(front: Front) -> None:
     client = front.get("", "/.well-known/matrix/client")
     assert json.loads(client.body)["m.homeserver"] == {"base_url": "https://matrix.acme.example"}
@@ -277,6 +299,30 @@ def test_the_access_log_is_what_fail2ban_reads(front: Front) -> None:
         r'"msg":"handled request","request":\{"remote_ip":"[^"]+","remote_port":"\d+","client_ip":', lines[-1]
     )
     assert front.log.stat().st_mode & 0o777 == 0o640
+
+
+LINKS = (
+    "/recovery/use-token/sesame/",
+    "/if/flow/kmu-recovery/?flow_token=sesame&kept=1",
+    "/api/v3/flows/executor/kmu-recovery/?query=flow_token%3Dsesame%26next%3D%252F&kept=1",
+    "/if/session-end/?id_token_hint=sesame",
+    "/?next=%2Fcloud%3Fquery%3Dcode%253Dsesame",
+    "/meet?JWT=sesame",
+)
+
+
+@pytest.mark.parametrize("path", LINKS)
+def test_no_link_that_signs_in_is_in_the_access_log(front: Front, path: str) -> None:
+    """Neither in the line of its own request, nor as the page that the next one came from, nor where it was sent."""
+    before = len(front.log.read_text().splitlines())
+    front.get("auth.", path, Referer=f"https://auth.acme.example{path}")
+    front.get("auth.", "/redirected", Cookie=f"redirect-to:https://auth.acme.example{path}")
+    lines = [json.loads(line) for line in front.log.read_text().splitlines()[before:]]
+    assert len(lines) == 2
+    assert "sesame" not in json.dumps(lines)
+    assert "REDACTED" in lines[0]["request"]["uri"]
+    assert "Referer" not in lines[0]["request"]["headers"]
+    assert lines[1]["resp_headers"]["Location"][0].startswith("https://auth.acme.example/")
 
 
 def test_the_health_check_leaves_no_line_in_the_access_log(front: Front) -> None:

@@ -103,11 +103,11 @@ def test_port_465_of_a_relay_means_tls_from_the_start() -> None:
     assert route["implicitTls"] is True
 
 
-def test_the_webhook_goes_to_the_panel_and_only_if_there_is_one() -> None:
+def test_the_webhook_goes_to_the_worker_and_only_if_there_is_one() -> None:
     [webhook] = bodies("WebHook")
-    assert webhook["url"] == "http://panel:8000/webhooks/stalwart"
+    assert webhook["url"] == "http://usersync:8001/webhooks/stalwart"
     assert webhook["signatureKey"]["filePath"] == "/run/secrets/stalwart_webhook_key"
-    assert not bodies("WebHook", apps={"panel": False, "usersync": False})
+    assert not bodies("WebHook", apps={"usersync": False})
 
 
 def test_postmaster_and_abuse_reach_the_admin() -> None:
