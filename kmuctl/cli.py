@@ -2,55 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import os
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from io import TextIOWrapper
-from itertools import takewhile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
-from kmuctl.model.errors import INTERRUPTED, ConfigError, KmuError
-
-if TYPE_CHECKING:
-    from kmuctl.console import Console
-    from kmuctl.model.stack import Stack
+from kmuctl import SITE_FILE
+from kmuctl.entry import Globals, Group, JsonOption, guarded, run
+from kmuctl.model.errors import ConfigError
 
 OK, FAILED, DIFFERENCES = 0, 1, 3
 EXIT_CODES = (
     "Exit codes: 0 fine, 1 failed, 2 usage or site file, 3 findings or differences, "
     "4 another kmuctl holds the lock, 130 interrupted."
 )
-HOST_SITE = Path("/opt/kmu/kmu.toml")
-
-
-class Group(TyperGroup):
-    """Says a usage error as JSON where `--json` was given, before or after the subcommand."""
-
-    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
-        words = sys.argv[1:] if args is None else list(args)
-        if "--json" not in takewhile(lambda word: word != "--", words):
-            return super().main(words, *more, **options)
-        try:
-            code = super().main(words, *more, **options | {"standalone_mode": False})
-        except TyperException as error:
-            code = error.exit_code
-            _fail_as_json(error.format_message())
-        sys.exit(code)
-
-
-def _fail_as_json(message: str) -> None:
-    from kmuctl.console import Console
-
-    hint = "`kmuctl --help` lists the commands, `kmuctl COMMAND --help` what one takes"
-    Console(as_json=True).fail(ConfigError(message, hint=hint))
+HOST_SITE = Path("/opt/kmu", SITE_FILE)
 
 
 # Plain help: rich's boxes cost twice as much time as everything else that `--help` does.
@@ -62,21 +29,9 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Globals:
-    site: Path
-    console: Console
-
-    def stack(self) -> Stack:
-        from kmuctl.model.site import load_site
-        from kmuctl.services import NAMES, stack_of
-
-        return stack_of(load_site(self.site, NAMES))
-
-
 def default_site() -> Path:
     """`kmu.toml` here, else the one of this machine."""
-    here = Path("kmu.toml")
+    here = Path(SITE_FILE)
     return HOST_SITE if not _is_there(here) and _is_there(HOST_SITE) else here
 
 
@@ -97,7 +52,6 @@ SiteOption = Annotated[
         "--site", metavar="FILE", envvar="KMUCTL_SITE", help="The site file: ./kmu.toml, else /opt/kmu/kmu.toml."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also show what is already right.")]
 
 
@@ -123,28 +77,7 @@ def globals_(
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """A subcommand: takes --json too, and shows foreseeable errors without a traceback."""
-
-    @functools.wraps(function)
-    def guarded(ctx: typer.Context, *args: Any, json: bool = False, **options: Any) -> None:
-        known: Globals = ctx.obj
-        known.console.as_json |= json
-        try:
-            function(known, *args, **options)
-        except KmuError as error:
-            known.console.fail(error)
-            raise typer.Exit(error.exit_code) from None
-        except (KeyboardInterrupt, typer.Abort):
-            known.console.interrupted()
-            raise typer.Exit(INTERRUPTED) from None
-
-    signature = inspect.signature(function, eval_str=True)
-    _, *own = signature.parameters.values()
-    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    as_json = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
-    guarded.__signature__ = signature.replace(parameters=[context, *own, as_json])  # type: ignore[attr-defined]
-    guarded.__annotations__ = {p.name: p.annotation for p in (context, *own, as_json)}
-    return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(guarded)
+    return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(guarded(function))
 
 
 YesOption = Annotated[bool, typer.Option("--yes", help="Ask nothing.")]
@@ -169,7 +102,7 @@ def init(
     yes: YesOption = False,
 ) -> None:
     """Make a site file: questions on a terminal, options elsewhere."""
-    from kmuctl.commands.init import run
+    from kmuctl.commands.init import run as make
 
     given = {
         "domain": domain, "name": name, "admin.username": admin_user, "admin.name": admin_name,
@@ -178,36 +111,50 @@ def init(
     given = {key: value for key, value in given.items() if value}
     given |= {"host.address": host, "host.folder": folder, "language": language, "timezone": timezone}
     ask = known.console.interactive and not yes
-    if run(known.console, directory, given, trial=trial, ask=ask):
-        bring_up(Globals(directory / "kmu.toml", known.console))
+    if make(known.console, directory, given, trial=trial, ask=ask):
+        bring_up(Globals(directory / SITE_FILE, known.console))
 
 
 @command
 def render(
     known: Globals,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write, or to compare with.")
-    ] = Path("rendered"),
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 3 when DIR differs.")] = False,
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="The folder to write, or to compare with: rendered."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 3 when DIR, or GIT_REF, differs.")
+    ] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Write nothing; show what would change in DIR.")] = False,
     against: Annotated[
         str, typer.Option(metavar="GIT_REF", help="Compare with the site file of another revision.")
     ] = "",
-    format_: Annotated[str, typer.Option("--format", help="diff or markdown.")] = "diff",
+    format_: Annotated[str, typer.Option("--format", help="Of a comparison: diff or markdown.")] = "",
 ) -> None:
     """Write every configuration file, with placeholders for secrets. Needs no host, no network, no clock."""
     from kmuctl.commands import render as command_
 
-    if format_ not in ("diff", "markdown"):
-        raise ConfigError(f"--format: `{format_}` is unknown", hint="`diff` or `markdown`")
+    folder = output or Path("rendered")
+    _refuse_unused(output, against, format_, compares=check or diff or bool(against), diff=diff)
     if against:
         differs = command_.against(known.console, known.site, against, format_)
     elif check or diff:
-        differs = command_.compare(known.console, known.site, output, format_)
+        differs = command_.compare(known.console, known.site, folder, format_)
     else:
-        differs = command_.write(known.console, known.site, output)
+        differs = command_.write(known.console, known.site, folder)
     if check and differs:
         raise typer.Exit(DIFFERENCES)
+
+
+def _refuse_unused(output: Path | None, against: str, format_: str, *, compares: bool, diff: bool) -> None:
+    """An option that would say nothing is a mistake that nobody would notice."""
+    if format_ not in ("", "diff", "markdown"):
+        raise ConfigError(f"--format: `{format_}` is unknown", hint="`diff` or `markdown`")
+    if format_ and not compares:
+        raise ConfigError("--format: a plain `render` shows no difference", hint="add --diff, --check or --against")
+    if against and (output or diff):
+        one = "--output" if output else "--diff"
+        raise ConfigError(f"{one} compares with a folder, --against with a revision", hint="leave one of the two out")
 
 
 @command
@@ -221,6 +168,8 @@ def up(
     pull: Annotated[bool, typer.Option("--pull", help="Fetch every pinned image again first.")] = False,
 ) -> None:
     """Make this machine match the site; a second run changes nothing."""
+    if exit_code and not dry_run:
+        raise ConfigError("--exit-code: only a plan has that exit code", hint="add --dry-run, or leave it out")
     bring_up(known, dry_run=dry_run, exit_code=exit_code, only=only, pull=pull)
 
 
@@ -266,13 +215,16 @@ def logs(
     name: Annotated[str, typer.Argument(metavar="SERVICE|CONTAINER")],
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--all", help="All containers of the service, not the one of its name.")
+    ] = False,
 ) -> None:
-    """Show the last log lines of a service or a container."""
+    """Show the last log lines of a container, or of all containers of a service."""
     from kmuctl.commands.operate import follow_logs, show_logs
 
     if follow:
-        raise typer.Exit(follow_logs(known.console, known.stack(), name, lines))
-    show_logs(known.console, known.stack(), name, lines)
+        raise typer.Exit(follow_logs(known.console, known.stack(), name, lines, whole=whole))
+    show_logs(known.console, known.stack(), name, lines, whole=whole)
 
 
 @command
@@ -299,23 +251,4 @@ def login_link(
 
 
 def main() -> None:
-    os.umask(0o022)  # root's own may be 077: then nobody else could reach the folders that containers read
-    _open_streams()
-    try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # the reader (`| head`) has seen enough; Python flushes once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
-
-
-def _open_streams() -> None:
-    """One that the caller closed (`>&-`) is as /dev/null; a character that a terminal does not know stops nothing."""
-    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    run(app)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the JSON object; raised when a field changes its meaning."""
 QUIET_SECONDS = 15
+GOES_ON = "the same command goes on from here"
 COLORS = {State.OK: "dim", State.CHANGE: "green", State.FAILED: "red", State.BLOCKED: "yellow"}
 
 
@@ -24,6 +25,8 @@ class Console:
     def __init__(self, *, as_json: bool = False, verbose: bool = False) -> None:
         self.as_json = as_json
         self.verbose = verbose
+        self.if_interrupted = ""
+        """What a person who presses Ctrl-C is told; a command says it anew as it gets on."""
 
     @property
     def interactive(self) -> bool:
@@ -52,11 +55,10 @@ class Console:
             self._rich().print(f"\n[cyan]hint[/]: {_escape(error.hint)}", soft_wrap=True)
 
     def interrupted(self) -> None:
-        hint = "the same command goes on from here"
         if self.as_json:
-            self.result("", {"error": "interrupted", "hint": hint, "exit_code": INTERRUPTED})
+            self.result("", {"error": "interrupted", "hint": self.if_interrupted, "exit_code": INTERRUPTED})
         else:
-            self.note(f"interrupted: {hint}")
+            self.note(f"interrupted: {self.if_interrupted}" if self.if_interrupted else "interrupted")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
         """Fitted to the width of a terminal; whole lines for everything else, so that no value is cut."""

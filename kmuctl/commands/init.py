@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from kmuctl import SITE_FILE
 from kmuctl.console import Console
 from kmuctl.drivers.local import LocalHost
 from kmuctl.model.service import Record
@@ -15,7 +16,6 @@ from kmuctl.model.stack import Stack
 from kmuctl.model.values import ascii_domain
 from kmuctl.operations.init import (
     DEFAULTS,
-    FILE,
     TRIAL,
     Answers,
     Question,
@@ -31,6 +31,7 @@ from kmuctl.operations.init import (
 
 def run(console: Console, directory: Path, given: Answers, *, trial: bool, ask: bool) -> bool:
     """Write the site file and show what it asks for. True when the admin wants to go on right away."""
+    console.if_interrupted = "nothing was written"
     require_room(directory)
     preset = TRIAL if trial else DEFAULTS
     answers = complete({**preset, **given}, (lambda question: prompt(console, question)) if ask else None)
@@ -38,7 +39,8 @@ def run(console: Console, directory: Path, given: Answers, *, trial: bool, ask: 
     if here and "host.ipv4" not in answers and (address := public_address(LocalHost())):
         answers["host.ipv4"] = address
     stack = write_site(directory, answers)
-    show(console, stack, directory / FILE, trial=trial)
+    console.if_interrupted = f"`{directory / SITE_FILE}` is there; next: {_up(directory / SITE_FILE)}"
+    show(console, stack, directory / SITE_FILE, trial=trial)
     return ask and here and typer.confirm("Set it up on this machine now?", default=False, err=True)
 
 
@@ -57,7 +59,7 @@ def prompt(console: Console, question: Question) -> str:
 
 
 def show(console: Console, stack: Stack, path: Path, *, trial: bool) -> None:
-    follow_up = f"kmuctl --site {quote(str(path))} up"
+    follow_up = _up(path)
     if console.as_json:
         console.result("", _data(stack, path, trial=trial) | {"next": follow_up})
         return
@@ -70,6 +72,10 @@ def show(console: Console, stack: Stack, path: Path, *, trial: bool) -> None:
     ports = [(str(port), port.purpose) for port in stack.ports()]
     console.table(["port", "for"], ports, "Ports to open in the provider's firewall")
     print_lines(console, [f"next: {follow_up}", "      (add --dry-run to see first what it would do)"])
+
+
+def _up(path: Path) -> str:
+    return f"kmuctl --site {quote(str(path))} up"
 
 
 def _data(stack: Stack, path: Path, *, trial: bool) -> dict[str, Any]:

@@ -9,31 +9,36 @@ from dataclasses import asdict
 import typer
 
 from kmuctl.commands.host import host_of
-from kmuctl.console import Console
+from kmuctl.console import GOES_ON, Console
 from kmuctl.model.errors import INTERRUPTED, ConfigError, HostError
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
 from kmuctl.operations.down import down, purge, purgeable
-from kmuctl.operations.lock import locked
-from kmuctl.operations.login import MINUTES, login_link
+from kmuctl.operations.lock import journaled, locked
+from kmuctl.operations.login import MINUTES, login_link, require_worker
 from kmuctl.operations.preflight import refuse_other_site
 from kmuctl.operations.status import status
 
 
 def stop(console: Console, stack: Stack, *, purge_too: bool, yes: bool) -> None:
     host = _own_host(stack)
+    folder = stack.site.host.folder
     if purge_too:
         _consent(console, stack, host, yes=yes)
-    with locked(host, stack.site.host.folder, "down"):
-        removed = down(stack, host)
-        paths = purge(stack, host) if purge_too else []
-    kept = "" if purge_too else f"; data stays in `{stack.site.host.folder}/data`"
+    console.if_interrupted = GOES_ON
+    with locked(host, folder, "down"):
+        with journaled(host, folder, "down", purge=purge_too) as end:
+            removed = down(stack, host)
+            end.update(event="ended", containers=len(removed))
+        paths = purge(stack, host) if purge_too else []  # the journal goes with the rest
+    kept = "" if purge_too else f"; data stays in `{folder}/data`"
     text = f"stopped: {len(removed)} containers{kept}" + "".join(f"\nremoved: {path}" for path in paths)
     console.result(text, {"containers": removed, "removed": paths})
 
 
 def _consent(console: Console, stack: Stack, host: Host, *, yes: bool) -> None:
     """Name what is lost, and have the domain typed."""
+    console.if_interrupted = "nothing was removed"
     paths = purgeable(stack, host)
     if yes or not paths:
         return
@@ -60,9 +65,9 @@ def show_status(console: Console, stack: Stack) -> bool:
     return fine
 
 
-def show_logs(console: Console, stack: Stack, name: str, lines: int) -> None:
+def show_logs(console: Console, stack: Stack, name: str, lines: int, *, whole: bool) -> None:
     host = _own_host(stack)
-    names = _present(console, stack, host, name)
+    names = _present(console, stack, host, _of_service(stack, name) if whole else _containers(stack, name))
     texts = {container: host.engine.logs(stack.project, container, lines) for container in names}
     head = len(texts) > 1
     text = "\n".join(
@@ -71,18 +76,21 @@ def show_logs(console: Console, stack: Stack, name: str, lines: int) -> None:
     console.result(text, {"logs": texts})
 
 
-def follow_logs(console: Console, stack: Stack, name: str, lines: int) -> int:
+def follow_logs(console: Console, stack: Stack, name: str, lines: int, *, whole: bool) -> int:
     """Docker's own exit code."""
     if console.as_json:
         raise ConfigError("logs: --follow never ends, so it has no --json", hint="leave one of the two out")
-    names = _present(console, stack, _own_host(stack), name)
+    host = _own_host(stack)
+    names = _present(console, stack, host, _of_service(stack, name) if whole else _containers(stack, name))
     return _compose(stack, "logs", "--follow", "--tail", str(lines), *names)
 
 
 def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> int:
     """Run the command with this terminal, or with none: its own exit code."""
     host = _own_host(stack)
-    container = _containers(stack, name)[0]
+    container, *others = _containers(stack, name)
+    if others:
+        raise ConfigError(f"`{name}` has several containers", hint=f"one of: {', '.join([container, *others])}")
     fact = host.engine.containers(stack.project, [container]).get(container)
     if fact is None or fact.state != "running":
         raise HostError(f"`{container}` is not running", hint="`kmuctl up` starts it")
@@ -95,8 +103,11 @@ def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> 
 
 
 def show_login_link(console: Console, stack: Stack, user: str) -> None:
-    user = user or stack.site.admin.username
-    link = login_link(stack, _own_host(stack), user)
+    user, host = user or stack.site.admin.username, _own_host(stack)
+    require_worker(stack, host)
+    with journaled(host, stack.site.host.folder, "login-link", user=user) as end:
+        link = login_link(stack, host, user)
+        end["event"] = "ended"
     console.note(f"Signs in `{user}` once, within {MINUTES} minutes. Then choose a password in the settings there.")
     console.result(link, {"user": user, "link": link, "minutes": MINUTES})
 
@@ -120,9 +131,8 @@ def _compose(stack: Stack, *arguments: str) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _present(console: Console, stack: Stack, host: Host, name: str) -> list[str]:
-    """The containers of that name which exist now; one of many that is missing does not hide the others."""
-    names = _containers(stack, name)
+def _present(console: Console, stack: Stack, host: Host, names: list[str]) -> list[str]:
+    """Those which exist now; one of many that is missing does not hide the others."""
     facts = host.engine.containers(stack.project, names)
     missing = [container for container in names if container not in facts]
     text = f"no container now: {', '.join(missing)}"
@@ -134,10 +144,17 @@ def _present(console: Console, stack: Stack, host: Host, name: str) -> list[str]
 
 
 def _containers(stack: Stack, name: str) -> list[str]:
-    """The containers of a service, or the one of that name."""
-    if name in stack:
-        return [container.name for container in stack[name].containers]
+    """The container of that name, else those of the service: `nextcloud` is one of the three of Nextcloud."""
     if name in (container.name for container in stack.containers()):
         return [name]
+    if name in stack:
+        return _of_service(stack, name)
     known = ", ".join(container.name for container in stack.containers())
     raise ConfigError(f"no service or container `{name}` in this site", hint=f"one of: {known}")
+
+
+def _of_service(stack: Stack, name: str) -> list[str]:
+    if name not in stack:
+        known = ", ".join(service.name for service in stack.services)
+        raise ConfigError(f"--all: no service `{name}` in this site", hint=f"one of: {known}")
+    return [container.name for container in stack[name].containers]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from kmuctl.console import Console
+from kmuctl.model.errors import ConfigError
 from kmuctl.model.site import load_site
-from kmuctl.operations.compare import Tree, at_revision, difference, markdown, read_tree, tree_of, write_tree
+from kmuctl.operations.compare import Tree, difference, markdown, read_tree, text_at, tree_of, write_tree
 from kmuctl.services import NAMES
 
 
@@ -24,16 +26,26 @@ def write(console: Console, path: Path, folder: Path) -> bool:
 
 
 def compare(console: Console, path: Path, folder: Path, form: str) -> bool:
-    return _show(console, read_tree(folder), _tree(path), form)
+    return _show(console, read_tree(folder), _tree(path), form, f"kmuctl render --output {quote(str(folder))} --diff")
 
 
 def against(console: Console, path: Path, revision: str, form: str) -> bool:
     new = _tree(path)
-    return _show(console, at_revision(path, revision), new, form)
+    return _show(console, _tree_at(console, path, revision), new, form, f"kmuctl render --against {quote(revision)}")
 
 
-def _show(console: Console, old: Tree, new: Tree, form: str) -> bool:
+def _tree_at(console: Console, path: Path, revision: str) -> Tree:
+    """A revision whose site file was not valid is no reason to refuse the one that mends it."""
+    text = text_at(path, revision)
+    try:
+        return {} if text is None else tree_of(text, path=f"{revision}:{path.name}")
+    except ConfigError as error:
+        console.warn(f"every file counts as new: {error.message}")
+        return {}
+
+
+def _show(console: Console, old: Tree, new: Tree, form: str, command: str) -> bool:
     changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    text = markdown(old, new) if form == "markdown" else difference(old, new)
+    text = markdown(old, new, command) if form == "markdown" else difference(old, new)
     console.result(text.rstrip("\n") or "no difference", {"changed": changed, "diff": difference(old, new)})
     return bool(changed)

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from kmuctl.commands.host import host_of
-from kmuctl.console import Console, step_data
+from kmuctl.console import GOES_ON, Console, step_data
 from kmuctl.model.errors import ConfigError, KmuError
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
@@ -48,6 +48,7 @@ def _summary(counts: dict[str, int]) -> str:
 
 def run(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) -> bool:
     """Bring the stack up; whether everything holds."""
+    console.if_interrupted = GOES_ON
     host = _fit_host(console, stack, only)
     open_vault(stack, host)  # a broken secrets file stops us before anything is written
     folder = stack.site.host.folder

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import idna
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
-from tomlkit import parse as parse_toml
-from tomlkit.exceptions import ParseError
 
+from kmuctl import SITE_FILE
 from kmuctl.model.errors import ConfigError, Problems
+from kmuctl.model.faults import explain, toml_fault
 from kmuctl.model.values import (
+    HOST_LENGTH,
     LABEL,
     absolute_path,
     ascii_domain,
+    clock_time,
     free_text,
+    hex_color,
     host_address,
     ipv4_address,
-    ipv6_address,
+    language_code,
     mail_address,
     network_range,
+    no_ipv6,
     own_folder,
     pinned_image,
+    port_number,
     time_zone,
+    upstream_address,
     user_name,
+    web_address,
 )
 
 TRIAL_DOMAIN = "kmu.test"
@@ -65,7 +70,7 @@ class HostTable(Table):
     folder: Annotated[str, AfterValidator(own_folder)] = "/opt/kmu"
     ipv4: Annotated[str, AfterValidator(ipv4_address)] | None = None
     """The public address: DNS records, and what coturn and the video bridge announce."""
-    ipv6: Annotated[str, AfterValidator(ipv6_address)] | None = None
+    ipv6: Annotated[str, AfterValidator(no_ipv6)] | None = None
 
 
 class Tls(Table):
@@ -85,7 +90,7 @@ class NetworkTable(Table):
 
 class Relay(Table):
     host: Annotated[str, AfterValidator(ascii_domain)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    port: Annotated[int, AfterValidator(port_number)] = 587
     username: Text
 
 
@@ -94,18 +99,18 @@ class MailTable(Table):
 
 
 class Branding(Table):
-    color: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#2a6f97"
-    logo: Annotated[str, Field(pattern=r"^https://[^\s\"'<>]+$")] | None = None
+    color: Annotated[str, AfterValidator(hex_color)] = "#2a6f97"
+    logo: Annotated[str, AfterValidator(web_address)] | None = None
 
 
 class ExtraSite(Table):
-    upstream: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*:[0-9]{1,5}$")]
+    upstream: Annotated[str, AfterValidator(upstream_address)]
     login: bool = True
 
 
 class Backup(Table):
     repository: str | None = None
-    schedule: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "02:30"
+    schedule: Annotated[str, AfterValidator(clock_time)] = "02:30"
     keep: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
 
 
@@ -114,7 +119,7 @@ class Site(Table):
 
     domain: Annotated[str, AfterValidator(ascii_domain)]
     name: Text
-    language: Annotated[str, Field(pattern=r"^[a-z]{2}$")] = "de"
+    language: Annotated[str, AfterValidator(language_code)] = "de"
     timezone: Annotated[str, AfterValidator(time_zone)] = "Europe/Berlin"
     admin: Admin
     host: HostTable = HostTable()
@@ -158,7 +163,7 @@ def load_site(path: Path, names: Names) -> Site:
             f"no site file at `{path}`", hint="run `kmuctl init` first, or name it: `--site FILE`"
         ) from None
     except IsADirectoryError:
-        raise ConfigError(f"`{path}` is a folder", hint=f"name the file in it: `--site {path}/kmu.toml`") from None
+        raise ConfigError(f"`{path}` is a folder", hint=f"name the file in it: `--site {path}/{SITE_FILE}`") from None
     except UnicodeDecodeError:
         raise ConfigError(f"`{path}` is not UTF-8 text", hint="save it as UTF-8") from None
     except OSError as error:
@@ -168,12 +173,10 @@ def load_site(path: Path, names: Names) -> Site:
 
 def read_site(text: str, names: Names, *, path: str) -> Site:
     try:
-        data = parse_toml(text).unwrap()
-    except ParseError as error:
-        where = f"line {error.line}, column {error.col}"
-        raise ConfigError(
-            f"`{path}` is not valid TOML: {where}: {_reason(error)}", hint="quote texts, close brackets"
-        ) from None
+        data = tomllib.loads(text)
+    except ValueError as error:  # an endless number is none of TOML's own errors
+        reason = f"`{path}` is not valid TOML: {toml_fault(text, error)}"
+        raise ConfigError(reason, hint="mend that place; the commented example is in the README") from None
     return check_site(data, names, path=path)
 
 
@@ -182,44 +185,12 @@ def check_site(data: dict[str, Any], names: Names, *, path: str) -> Site:
     try:
         site = Site.model_validate(data)
     except ValidationError as error:
-        faults = [_explain(detail, data) for detail in error.errors()] + faults
+        faults = [explain(detail, Site) for detail in error.errors()] + faults
     else:
         faults += _cross_faults(site)
     if faults:
         raise Problems(f"`{path}` is not a valid site file", faults, hint=FILE_HINT)
     return site
-
-
-def _reason(error: ParseError) -> str:
-    return re.sub(r" at line \d+ col \d+$", "", str(error))
-
-
-def _explain(detail: ErrorDetails, data: dict[str, Any]) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
-    match detail["type"]:
-        case "extra_forbidden":
-            return f"{path}: unknown key{_near(detail)}"
-        case "missing":
-            return f"{path}: is missing"
-        case "model_type" | "dict_type":
-            return f"{path}: must be a table"
-        case "value_error":
-            return f"{path}: {str(detail['msg']).removeprefix('Value error, ')}"
-        case "string_pattern_mismatch":
-            return f"{path}: has the wrong form, wanted {detail['ctx']['pattern']}"
-    return f"{path}: {str(detail['msg'])[0].lower()}{str(detail['msg'])[1:]}"
-
-
-def _near(detail: ErrorDetails) -> str:
-    *parents, key = [str(part) for part in detail["loc"]]
-    table: Any = Site
-    for parent in parents:
-        field = table.model_fields.get(parent)
-        table = field.annotation if field else None
-        if not (isinstance(table, type) and issubclass(table, BaseModel)):
-            return ""
-    close = difflib.get_close_matches(key, table.model_fields, n=1)
-    return f": did you mean `{close[0]}`?" if close else ""
 
 
 def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
@@ -248,6 +219,9 @@ def _cross_faults(site: Site) -> list[str]:
         faults.append('tls.mode: "files" needs tls.certificate and tls.key')
     if site.tls.mode == "acme" and site.domain.rsplit(".", 1)[1] in {"test", "local", "localhost", "internal", "lan"}:
         faults.append(f'tls.mode: no public certificate exists for `{site.domain}`: use "internal"')
+    for host in site.sites:
+        if len(site.fqdn(host)) > HOST_LENGTH:
+            faults.append(f"sites.{host}: is too long: with the domain at most {HOST_LENGTH} characters fit")
     for network in site.network.trusted_proxies:
         try:
             ipaddress.ip_network(network)

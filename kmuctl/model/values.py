@@ -14,9 +14,15 @@ import idna
 
 RESERVED_USERS = frozenset({
     "root", "admin", "administrator", "akadmin", "noreply", "postmaster", "abuse", "hostmaster", "webmaster",
-    "ldapservice", "kmu-admin", "www-data", "nobody",
+    "ldapservice", "kmu-break-glass", "www-data", "nobody",
 })  # fmt: skip
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+HOST_LENGTH = 253
+"""Of a whole host name, as DNS has it."""
+DOMAIN_LENGTH = HOST_LENGTH - len("autodiscover.")
+"""So that the longest host of the stack fits below the domain."""
+JOINER = "\u200d"
+"""Makes one picture of several emoji, a family for instance. Python does not count it as printable."""
 
 
 def ascii_domain(text: str) -> str:
@@ -51,6 +57,8 @@ def _idna(text: str) -> str:
         raise ValueError("looks like an IP address: kmuctl needs a domain name")
     if not all(LABEL.fullmatch(label) for label in name.split(".")):
         raise ValueError("is not a domain name: labels have letters, digits and inner hyphens")
+    if len(name) > DOMAIN_LENGTH:
+        raise ValueError(f"is {len(name)} characters long: with `autodiscover.` before it at most {DOMAIN_LENGTH} fit")
     return name
 
 
@@ -64,9 +72,12 @@ def user_name(text: str) -> str:
 
 
 def free_text(text: str) -> str:
-    if not text.strip() or not text.isprintable() or len(text) > 100:
+    """A name as people write it. A joiner with nothing to join would be an invisible difference."""
+    text = text.strip()
+    stray = re.search(rf"(?<!\S){JOINER}|{JOINER}(?!\S)|{JOINER}{JOINER}", text)
+    if stray or not 1 <= len(text) <= 100 or not text.replace(JOINER, "").isprintable():
         raise ValueError("must be 1 to 100 printable characters on one line")
-    return text.strip()
+    return text
 
 
 def mail_address(text: str) -> str:
@@ -118,8 +129,49 @@ def network_range(text: str) -> str:
 
 
 def ipv4_address(text: str) -> str:
-    return str(ipaddress.IPv4Address(text))
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError(f"`{text}` is not an IPv4 address like `203.0.113.7`") from None
 
 
-def ipv6_address(text: str) -> str:
-    return str(ipaddress.IPv6Address(text))
+def no_ipv6(text: str) -> str:
+    """The containers' networks are IPv4 only: a visitor by IPv6 would reach nothing."""
+    raise ValueError("this version serves IPv4 only: leave it out, and set no AAAA record")
+
+
+def language_code(text: str) -> str:
+    if not re.fullmatch(r"[a-z]{2}", text):
+        raise ValueError(f"`{text}` is not a language code of two small letters, like `de`")
+    return text
+
+
+def hex_color(text: str) -> str:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        raise ValueError(f"`{text}` is not a colour of `#` and six digits from 0 to f, like `#2a6f97`")
+    return text
+
+
+def web_address(text: str) -> str:
+    if not re.fullmatch(r"https://[^\s\"'<>]+", text):
+        raise ValueError("is not an https address, like `https://www.acme.example/logo.svg`")
+    return text
+
+
+def clock_time(text: str) -> str:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError(f"`{text}` is not a time of day, like `02:30`")
+    return text
+
+
+def upstream_address(text: str) -> str:
+    host, _, number = text.rpartition(":")
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) or not re.fullmatch(r"[0-9]{1,5}", number):
+        raise ValueError(f"`{text}` is not a host and a port, like `192.0.2.10:3000`")
+    return f"{host}:{port_number(int(number))}"
+
+
+def port_number(number: int) -> int:
+    if not 1 <= number <= 65535:
+        raise ValueError(f"{number} is not a port: ports go from 1 to 65535")
+    return number

@@ -15,6 +15,9 @@ from kmuctl.operations.render import OWN, render
 from kmuctl.services import NAMES, stack_of
 
 Tree = Mapping[str, str]
+COMMENT_LENGTH = 65_536
+"""Characters: GitHub refuses longer comments. Forgejo and GitLab take more."""
+COMMIT = "^{commit}"
 
 
 def tree_of(text: str, *, path: str) -> dict[str, str]:
@@ -99,36 +102,56 @@ def _file_difference(name: str, old: str | None, new: str | None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def at_revision(path: Path, revision: str) -> dict[str, str]:
-    """The rendered tree of the site file as it was; empty when the file did not exist then."""
+def text_at(path: Path, revision: str) -> str | None:
+    """The site file as it was; None when it did not exist then."""
     folder = path.resolve().parent
-    _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + COMMIT)
     prefix = _git(folder, "rev-parse", "--show-prefix").strip()
     if not _git(folder, "ls-tree", "--name-only", "--full-tree", revision, "--", f"{prefix}{path.name}"):
-        return {}
-    text = _git(folder, "show", f"{revision}:{prefix}{path.name}")
-    return tree_of(text, path=f"{revision}:{path.name}")
+        return None
+    return _git(folder, "show", f"{revision}:{prefix}{path.name}")
 
 
 def _git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     except FileNotFoundError:
         raise ConfigError("git is not installed", hint="`apt install git`") from None
     if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"no revision `{arguments[-1]}`"
+        reason = (
+            done.stderr.strip().splitlines()[-1]
+            if done.stderr.strip()
+            else f"no revision `{arguments[-1].removesuffix(COMMIT)}`"
+        )
         hint = "`--against` wants a revision of the repository that the site file is in; in CI fetch it first"
         raise ConfigError(f"git cannot answer: {reason}", hint=hint)
     return done.stdout
 
 
-def markdown(old: Tree, new: Tree) -> str:
-    """The difference as a comment for a pull request."""
+def markdown(old: Tree, new: Tree, command: str) -> str:
+    """The difference as a comment for a pull request: the files that fit, and the command that shows the others too."""
     names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     if not names:
         return "**kmuctl**: no rendered file changes.\n"
     head = f"**kmuctl**: {len(names)} rendered file{'s' if len(names) > 1 else ''} would change.\n"
-    return head + "".join(_section(name, old.get(name), new.get(name)) for name in names)
+    sections = [_section(name, old.get(name), new.get(name)) for name in names]
+    shown = _fitting(sections, COMMENT_LENGTH - len(head) - len(_rest(len(sections), command)))
+    return head + "".join(shown) + (_rest(len(names) - len(shown), command) if len(shown) < len(names) else "")
+
+
+def _fitting(sections: list[str], room: int) -> list[str]:
+    """Whole sections, in order; one that is too long does not keep the next out."""
+    shown: list[str] = []
+    for section in sections:
+        if len(section) <= room:
+            shown.append(section)
+            room -= len(section)
+    return shown
+
+
+def _rest(count: int, command: str) -> str:
+    return f"\n… {count} more file{'s' if count > 1 else ''}; `{command}` shows all\n"
 
 
 def _section(name: str, old: str | None, new: str | None) -> str:

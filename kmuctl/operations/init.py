@@ -11,15 +11,19 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, StrictUndefined
+
+from kmuctl import SITE_FILE, assets
 from kmuctl.model.errors import ConfigError, Problems
 from kmuctl.model.host import Reader
 from kmuctl.model.site import TRIAL_DOMAIN, check_site, read_site
 from kmuctl.model.stack import Stack
 from kmuctl.model.values import ascii_domain, free_text, mail_address, user_name
+from kmuctl.operations.render import tojson
 from kmuctl.services import NAMES, stack_of
 
 IGNORED = ("secrets.env", "rendered/", "data/", "state/")
-FILE = "kmu.toml"
+TEMPLATE = "templates/kmu.toml.j2"
 HINT = "mend these options; `kmuctl init` on a terminal asks for what is missing"
 INSIDE = tuple(
     IPv4Network(network)
@@ -70,8 +74,8 @@ def require_room(directory: Path) -> None:
         raise ConfigError(f"`{present}` is not a folder", hint="choose another --directory")
     if not os.access(present, os.W_OK | os.X_OK):
         raise ConfigError(f"this user may not write in `{present}`", hint="use sudo, or choose another --directory")
-    if (directory / FILE).exists():
-        raise ConfigError(f"`{directory / FILE}` exists", hint="edit it, or choose another --directory")
+    if (directory / SITE_FILE).exists():
+        raise ConfigError(f"`{directory / SITE_FILE}` exists", hint="edit it, or choose another --directory")
 
 
 def complete(given: Answers, ask: Callable[[Question], str] | None) -> dict[str, str]:
@@ -88,7 +92,7 @@ def complete(given: Answers, ask: Callable[[Question], str] | None) -> dict[str,
 def _check(answers: Answers, *, incomplete: bool = False) -> None:
     """The site file's own rules, told with the names of the command line."""
     try:
-        check_site(_tables(answers), NAMES, path=FILE)
+        check_site(_tables(answers), NAMES, path=SITE_FILE)
     except Problems as error:
         faults = [line.partition(": ") for line in error.found]
         found = [f"{FLAGS[key]}: {words}" for key, _, words in faults if key in answers or not incomplete]
@@ -118,56 +122,16 @@ def reachable(address: str) -> bool:
 
 def site_text(answers: Answers) -> str:
     """The site file, commented. TOML's basic strings are JSON's."""
-    text = {key: json.dumps(value, ensure_ascii=False) for key, value in answers.items()}
-    ipv4 = f"ipv4    = {text['host.ipv4']}" if "host.ipv4" in text else '# ipv4  = "203.0.113.7"'
-    rest = "# the public address: in DNS, and told to callers by video and TURN"
-    return f"""\
-# The site of {answers["name"]}: everything that the company decided. No secret belongs here, so commit it.
-# `kmuctl render` shows what follows from it, `kmuctl up` makes it so.
-
-domain   = {text["domain"]}
-name     = {text["name"]}
-language = {text["language"]}
-timezone = {text["timezone"]}
-
-[admin]                             # the first account, with all rights
-username = {text["admin.username"]}
-name     = {text["admin.name"]}
-email    = {text["admin.email"]}
-
-[host]
-address = {text["host.address"]:25} # or "ssh://root@203.0.113.7:22"
-folder  = {text["host.folder"]}
-{ipv4:35} {rest}
-
-[tls]
-# "acme", "internal" (own CA: trial, LAN), "files" (certificate and key), "off" (behind a proxy of yours)
-mode = {text["tls.mode"]}
-
-[network]
-# subnet = "10.231.112.0/20"        # for the containers; change it when it collides with the office or a VPN
-
-[mail]
-# relay = {{ host = "smtp.provider.example", port = 587, username = "..." }}   # when port 25 is closed
-
-[branding]
-# color = "#2a6f97"
-# logo  = "https://www.acme.example/logo.svg"
-
-[apps]                              # everything is on unless switched off here
-# jitsi = false
-
-[images]                            # other pinned images, by container
-# caddy = "caddy:2.11.7"
-
-[sites]                             # further pages behind the same door
-# wiki = {{ upstream = "192.0.2.10:3000", login = true }}
-"""
+    environment = Environment(  # noqa: S701 (TOML, and each value is quoted)
+        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["tojson"] = tojson
+    return environment.from_string(assets.sources()[TEMPLATE]).render(_tables(answers))
 
 
 def write_site(directory: Path, answers: Answers) -> Stack:
     """Write `kmu.toml` and `.gitignore`, both or none; the stack that the file describes. Never overwrites one."""
-    path, text = directory / FILE, site_text(answers)
+    path, text = directory / SITE_FILE, site_text(answers)
     stack = stack_of(read_site(text, NAMES, path=str(path)))
     try:
         with ExitStack() as undo:

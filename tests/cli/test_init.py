@@ -41,9 +41,7 @@ def test_no_secret_is_in_the_site_file() -> None:
     assert "password" not in Path("kmu.toml").read_text().lower()
 
 
-@pytest.mark.parametrize(
-    "name", [AWKWARD_NAME, "# [x]", '"""', "\\u0041\\", "👩🏽‍💻 ﷽" if "👩🏽‍💻 ﷽".isprintable() else "﷽"]
-)
+@pytest.mark.parametrize("name", [AWKWARD_NAME, "# [x]", '"""', "\\u0041\\", "👩🏽‍💻 ﷽"])
 def test_an_awkward_name_survives(name: str) -> None:
     init(name=name, admin_name=name)
     site = load_site(Path("kmu.toml"), NAMES)

@@ -87,6 +87,13 @@ def test_the_exit_code_of_a_plan(up: FakeHost) -> None:
     kmuctl("up", "--dry-run")
 
 
+def test_the_exit_code_of_a_plan_needs_a_plan(host: FakeHost) -> None:
+    site_file()
+    result = kmuctl("up", "--exit-code", code=2)
+    assert result.stderr.startswith("error: --exit-code: only a plan has that exit code\n\nhint: add --dry-run")
+    assert host.tree(FOLDER) == []
+
+
 def test_verbose_shows_what_is_right(up: FakeHost) -> None:
     kmuctl("up")
     assert "ok      container:caddy" in kmuctl("-v", "up").stderr
@@ -320,6 +327,23 @@ def test_purge_wants_the_domain_typed(up: FakeHost, monkeypatch: pytest.MonkeyPa
     assert bool(up.engine.made) is not goes
 
 
+def test_ctrl_c_at_the_question_removes_nothing(up: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = up.snapshot()
+    monkeypatch.setattr("kmuctl.console.Console.interactive", True)
+    monkeypatch.setattr("typer.prompt", interrupted)
+    assert kmuctl("down", "--purge", code=130).stderr.endswith("\ninterrupted: nothing was removed\n")
+    assert up.snapshot() == before
+
+
+def test_ctrl_c_elsewhere_promises_nothing(up: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kmuctl.commands.operate.status", interrupted)
+    assert kmuctl("status", code=130).stderr == "interrupted\n"
+
+
+def interrupted(*_: object, **__: object) -> str:
+    raise KeyboardInterrupt
+
+
 def test_status_of_a_healthy_site(up: FakeHost) -> None:
     assert kmuctl("status").stdout.endswith(f"all {len(stack().containers())} containers are healthy\n")
     golden("status.json", pretty(as_json(kmuctl("status", "--json"))))
@@ -340,6 +364,24 @@ def test_logs_of_a_service_and_of_a_container(up: FakeHost) -> None:
     text = kmuctl("logs", "jitsi").stdout
     assert text.startswith("== jitsi-web ==\njitsi-web says")
     assert as_json(kmuctl("logs", "--json", "jitsi-jvb"))["logs"] == {"jitsi-jvb": "jitsi-jvb says: nothing\n"}
+
+
+def test_a_container_named_like_its_service(up: FakeHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The name means that container; --all the whole service."""
+    docker(monkeypatch, tmp_path, 'echo "$@" >said')
+    assert kmuctl("logs", "nextcloud").stdout == "nextcloud says: nothing\n"
+    assert set(as_json(kmuctl("logs", "nextcloud", "--all", "--json"))["logs"]) == {
+        "nextcloud", "nextcloud-cron", "nextcloud-valkey",
+    }  # fmt: skip
+    kmuctl("exec", "nextcloud", "--", "ls")
+    assert Path("said").read_text().endswith(" exec -T nextcloud ls\n")
+    assert "--all: no service `jitsi-web` in this site" in kmuctl("logs", "--all", "jitsi-web", code=2).stderr
+
+
+def test_exec_needs_one_container(up: FakeHost) -> None:
+    assert kmuctl("exec", "jitsi", "--", "ls", code=2).stderr == (
+        "error: `jitsi` has several containers\n\nhint: one of: jitsi-web, jitsi-prosody, jitsi-jicofo, jitsi-jvb\n"
+    )
 
 
 @pytest.mark.parametrize("command", [("logs", "wiki"), ("logs", "-f", "wiki"), ("exec", "wiki", "--", "ls")])
@@ -418,6 +460,25 @@ def test_a_link_as_json(up: FakeHost) -> None:
 def test_no_link_for_a_stranger(up: FakeHost) -> None:
     result = kmuctl("login-link", "stranger", code=1)
     assert "error: Authentik makes no link for `stranger`: User 'stranger' not found." in result.stderr
+
+
+@pytest.mark.parametrize(("there", "state"), [(True, "exited"), (False, "not there")])
+def test_no_link_without_authentik(up: FakeHost, there: bool, state: str) -> None:
+    up.engine.stop("authentik-worker") if there else up.engine.remove("kmu", ["authentik-worker"])
+    assert kmuctl("login-link", code=1).stderr == (
+        f"error: authentik-worker is {state}\n\nhint: `kmuctl up` starts it\n"
+    )
+
+
+def test_down_and_login_link_leave_a_trace(up: FakeHost) -> None:
+    """Who was let in, never with what."""
+    kmuctl("login-link")
+    kmuctl("login-link", "stranger", code=1)
+    kmuctl("down")
+    text = up.text(f"{FOLDER}/state/journal.jsonl")
+    assert journal(up) == ["started", "ended", "started", "failed", "started", "ended"]
+    assert [json.loads(line).get("user") for line in text.splitlines()][::2] == ["mmustermann", "stranger", None]
+    assert "k3y" not in text
 
 
 def test_exec_as_json(up: FakeHost) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from kmuctl.operations.compare import COMMENT_LENGTH
 from tests.cli.runner import as_json, kmuctl, program, site_file, written
 from tests.golden import golden
 from tests.support import CORE
@@ -210,7 +212,7 @@ def test_markdown_without_a_difference() -> None:
 def test_an_unknown_revision(revision: str) -> None:
     repository()
     result = kmuctl("render", f"--against={revision}", code=2)
-    assert result.stderr.startswith("error: git cannot answer: ")
+    assert result.stderr.startswith(f"error: git cannot answer: no revision `{revision}`\n")
     assert "`--against` wants a revision" in result.stderr
 
 
@@ -222,13 +224,49 @@ def test_a_site_file_that_did_not_exist_then() -> None:
     assert as_json(kmuctl("render", "--against", "HEAD", "--json"))["changed"][0] == "authentik/bootstrap.env"
 
 
-def test_a_site_file_that_was_broken_then() -> None:
+@pytest.mark.parametrize("broken", [b"nmae = 1\n", b"[tls\n", b"\xff\n"])
+def test_a_site_file_that_was_broken_then(broken: bytes) -> None:
+    """The pull request that mends it is shown; everything is new."""
     git("init", "--initial-branch=main")
-    Path("kmu.toml").write_text("nmae = 1\n", encoding="utf-8")
+    Path("kmu.toml").write_bytes(broken)
     git("add", ".")
     git("commit", "-m", "broken")
     site_file()
-    assert "`HEAD:kmu.toml` is not a valid site file" in kmuctl("render", "--against", "HEAD", code=2).stderr
+    result = kmuctl("render", "--against", "HEAD")
+    assert result.stderr.startswith("warning: every file counts as new: `HEAD:kmu.toml` is not ")
+    assert "--- /dev/null\n+++ b/compose.yaml\n" in result.stdout
+
+
+def test_a_comment_is_not_longer_than_github_takes() -> None:
+    """A whole new site is: whole sections, and what is missing."""
+    git("init", "--initial-branch=main")
+    git("commit", "--allow-empty", "-m", "nothing")
+    site_file()
+    assert len(kmuctl("render", "--against", "HEAD").stdout) > COMMENT_LENGTH
+    text = kmuctl("render", "--against", "HEAD", "--format", "markdown").stdout
+    assert COMMENT_LENGTH / 2 < len(text) <= COMMENT_LENGTH
+    assert text.count("<details>") == text.count("</details>") > 5
+    rest = re.fullmatch(r"… (\d+) more files?; `kmuctl render --against HEAD` shows all", text.splitlines()[-1])
+    assert rest
+    head = re.match(r"\*\*kmuctl\*\*: (\d+) ", text)
+    assert head
+    assert int(head[1]) == text.count("<details>") + int(rest[1])
+
+
+UNUSED = {
+    "a format of nothing": (("--format", "markdown"), "--format: a plain `render` shows no difference"),
+    "a folder and a revision": (("-o", "x", "--against", "HEAD"), "--output compares with a folder, --against"),
+    "two comparisons": (("--diff", "--against", "HEAD"), "--diff compares with a folder, --against"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), UNUSED.values(), ids=UNUSED)
+def test_no_option_is_ignored(options: tuple[str, ...], message: str) -> None:
+    site_file()
+    result = kmuctl("render", *options, code=2)
+    assert result.stderr.startswith(f"error: {message}")
+    assert "hint: " in result.stderr
+    assert written() == ["kmu.toml"]
 
 
 def test_not_in_a_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

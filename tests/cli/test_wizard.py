@@ -126,7 +126,18 @@ def test_ctrl_c_in_the_middle_writes_nothing(terminal: Terminal) -> None:
     terminal.expect("Name")
     terminal.interrupt()
     assert terminal.end() == 130
+    assert "interrupted: nothing was written" in terminal.said
     assert not Path("kmu.toml").exists()
+
+
+def test_ctrl_c_after_the_file_says_that_it_is_there() -> None:
+    late = Terminal("init", "--trial")
+    late.expect("Set it up on this machine now?")
+    late.interrupt()
+    assert late.end() == 130
+    assert "interrupted: `kmu.toml` is there; next: kmuctl --site kmu.toml up" in late.said
+    assert Path("kmu.toml").exists()
+    os.close(late.master)
 
 
 def test_a_bad_flag_is_refused_before_anything_is_asked() -> None:

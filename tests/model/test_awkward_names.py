@@ -27,6 +27,7 @@ NAMES = st.text(PRINTABLE, min_size=1, max_size=60).filter(lambda text: bool(tex
 NASTY = st.text("'\"$#|&{}%\\`<>!*@~:,[]-?\u00e4\U0001f680 n0", min_size=1, max_size=40).filter(
     lambda t: bool(t.strip())
 )
+FAMILIES = st.lists(st.sampled_from("👨👩👧💻"), min_size=2, max_size=5).map("\u200d".join)
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -90,7 +91,7 @@ def php_strings(source: str) -> list[str]:
 
 
 @SLOW
-@given(st.one_of(NAMES, NASTY))
+@given(st.one_of(NAMES, NASTY, st.tuples(NAMES, FAMILIES).map("".join)))
 def test_any_printable_name_survives_every_format(name: str) -> None:
     """D55: JSON, YAML, PHP, HTML, and Compose, which must not expand it."""
     files, wanted = named(name), name.strip()

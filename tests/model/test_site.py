@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kmuctl.model.errors import ConfigError
 from kmuctl.model.site import Names, check_site, read_site
-from kmuctl.model.values import RESERVED_USERS, ascii_domain, user_name
+from kmuctl.model.values import DOMAIN_LENGTH, HOST_LENGTH, RESERVED_USERS, ascii_domain, user_name
 from kmuctl.services import NAMES
 from tests.support import AWKWARD_NAME, CORE, site
 
@@ -51,12 +51,14 @@ def test_sharp_s_and_its_old_spelling_are_two_domains() -> None:
     assert ascii_domain("straße.de") == "xn--strae-oqa.de"
 
 
-@pytest.mark.parametrize("name", [AWKWARD_NAME, "ACME", "x", "日本 株式会社", "a" * 100])
+@pytest.mark.parametrize("name", [AWKWARD_NAME, "ACME", "x", "日本 株式会社", "a" * 100, "Familie 👨‍👩‍👧"])
 def test_a_name_may_hold_anything_printable(name: str) -> None:
     assert site(name=name).name == name
 
 
-@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\tb", "a\x00b", "a\u2028b", "a\u202eb", "a" * 101])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a\nb", "a\tb", "a\x00b", "a\u2028b", "a\u202eb", "a" * 101, "a\u200d", "\u200d", "a \u200db"]
+)
 def test_a_name_is_one_printable_line(name: str) -> None:
     with pytest.raises(ConfigError, match="name: must be 1 to 100 printable characters on one line"):
         site(name=name)
@@ -68,6 +70,12 @@ def test_all_problems_come_at_once() -> None:
     assert [line.split(":")[0].strip() for line in caught.value.message.splitlines()[1:]] == [
         "domain", "name", "timezone", "images.x", "apps.wiki", "apps.postgres", "images.x",
     ]  # fmt: skip
+
+
+def test_the_longest_host_of_the_stack_fits_below_the_longest_domain() -> None:
+    assert DOMAIN_LENGTH + max(len(f"{host}.") for host in NAMES.hosts) == HOST_LENGTH
+    longest = ".".join(["a" * 59] * 3 + ["b" * 60])
+    assert len(ascii_domain(longest)) == DOMAIN_LENGTH
 
 
 @pytest.mark.parametrize("user", sorted(RESERVED_USERS))
