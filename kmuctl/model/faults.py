@@ -35,9 +35,19 @@ OPEN = ("at end of document)", "Unclosed")
 PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
-def toml_fault(text: str, error: Exception) -> str:
-    """Where it is, and what; columns from 1, as editors count."""
-    message = str(error)
+def toml_fault(text: str) -> str:
+    """Where it is, and what; columns from 1, as editors count. The standard parser knows the place best.
+
+    "" when it finds nothing.
+    """
+    try:
+        tomllib.loads(text)
+    except ValueError as error:
+        return _in_words(text, str(error))
+    return ""
+
+
+def _in_words(text: str, message: str) -> str:
     if any(sign in message for sign in OPEN):
         return f"line {_last_start(text)}: what begins here is not closed: `]`, `}}` or a quote is missing"
     place = PLACE.search(message)

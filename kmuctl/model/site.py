@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import idna
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from tomlkit import parse as parse_toml
+from tomlkit.exceptions import TOMLKitError
 
 from kmuctl import SITE_FILE
 from kmuctl.model.errors import ConfigError, Problems
@@ -173,9 +174,9 @@ def load_site(path: Path, names: Names) -> Site:
 
 def read_site(text: str, names: Names, *, path: str) -> Site:
     try:
-        data = tomllib.loads(text)
-    except ValueError as error:  # an endless number is none of TOML's own errors
-        reason = f"`{path}` is not valid TOML: {toml_fault(text, error)}"
+        data = parse_toml(text).unwrap()
+    except (TOMLKitError, ValueError) as error:  # an endless number is none of TOML's own errors
+        reason = f"`{path}` is not valid TOML: {toml_fault(text) or error}"
         raise ConfigError(reason, hint="mend that place; the commented example is in the README") from None
     return check_site(data, names, path=path)
 
