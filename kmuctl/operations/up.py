@@ -10,7 +10,7 @@ from kmuctl.model.host import Host
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
-from kmuctl.operations import caddy
+from kmuctl.operations import authentik, caddy
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
@@ -31,9 +31,18 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     written = tuple(step.name for step in prepared)
     yield from network_steps(stack, after=written)
     yield from (running := [*_run(stack, vault, rendered, written)])
+    yield from _wire(stack, vault, rendered)
     caddyfile, definition = rendered.files["caddy/Caddyfile"].content, rendered.containers["caddy"]
     yield caddy.config_step(caddyfile, definition, after=("container:caddy",))
     yield orphans_step(stack, after=tuple(step.name for step in running))
+
+
+def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
+    """What is left to do inside the services once they run."""
+    files = {path: file.content for path, file in rendered.files.items()}
+    token = vault.values["authentik_bootstrap_token"]
+    after = ("container:authentik-server", "container:authentik-worker")
+    yield from authentik.blueprint_steps(files, token, after=after)
 
 
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:
