@@ -465,6 +465,8 @@ class FakeAuthentik:
         self.applied: dict[str, str] = {}
         self.refuses: dict[str, str] = {}
         """What is wrong with a blueprint, by its path."""
+        self.cut_off = False
+        """The LDAP outpost runs, but cannot reach the server."""
 
     def clone(self, host: FakeHost) -> FakeAuthentik:
         twin = copy.copy(self)
@@ -483,6 +485,8 @@ class FakeAuthentik:
     def answer(self, call: Call) -> Reply:
         if call.token is None or call.token.reveal() != self.token:
             return Reply(403, '{"detail": "Token invalid/expired"}')
+        if call.path.startswith("/api/v3/outposts/instances/") and call.method == "GET":
+            return Reply(200, json.dumps(self._outposts(call.path.split("/")[5:-1])))
         below = call.path.removeprefix("/api/v3/managed/blueprints/")
         if call.method == "GET" and below.startswith("?path="):
             return Reply(200, json.dumps({"results": self._instances(unquote(below.removeprefix("?path=")))}))
@@ -490,6 +494,12 @@ class FakeAuthentik:
             self._apply(f"custom/{below.removesuffix('/apply/')}")
             return Reply(200, "{}")
         raise Untaught(f"{call.method} {call.path}")
+
+    def _outposts(self, rest: list[str]) -> Any:
+        if not rest:
+            return {"results": [{"pk": name, "name": name} for name in ("authentik Embedded Outpost", "ldap")]}
+        connected = rest[0] != "ldap" or ("authentik-ldap" in self.host.engine.made and not self.cut_off)
+        return [{"uid": rest[0]}] if connected else []
 
     def _instances(self, path: str) -> list[dict[str, str]]:
         if self.host.read(self._file(path)) is None:

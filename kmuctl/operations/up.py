@@ -42,7 +42,9 @@ def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     files = {path: file.content for path, file in rendered.files.items()}
     token = vault.values["authentik_bootstrap_token"]
     after = ("container:authentik-server", "container:authentik-worker")
-    yield from authentik.blueprint_steps(files, token, after=after)
+    yield from (blueprints := [*authentik.blueprint_steps(files, token, after=after)])
+    applied = tuple(step.name for step in blueprints)
+    yield authentik.outposts_step(token, after=(*applied, "container:authentik-ldap"))
 
 
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kmuctl.model.step import State
 from tests.fakes import FakeHost
-from tests.operations.scenes import FOLDER, changed, go_up, plan, running
+from tests.operations.scenes import FOLDER, bring, changed, go_up, plan, running, steps
 
 LOGINS = "custom/20-logins.yaml"
 
@@ -55,3 +57,13 @@ def test_a_plan_without_authentik_says_that_it_cannot_know(container: str) -> No
     host.engine.stop(container)
     assert plan(host)["blueprint:10-base"].state is State.BLOCKED
     assert host.text(f"{FOLDER}/rendered/blueprints/10-base.yaml")
+
+
+def test_an_outpost_that_is_not_connected_is_waited_for() -> None:
+    """L18: mail knows nobody then."""
+    host = running()
+    host.http.authentik.cut_off = True
+    assert plan(host)["outposts"].cause == "the outpost `ldap` is not connected"
+    impatient = [replace(step, deadline=0) for step in steps(host)]
+    outcome = bring(impatient, host)["outposts"]
+    assert (outcome.state, outcome.cause) == (State.FAILED, "the outpost `ldap` is not connected")
