@@ -60,7 +60,7 @@ def test_a_plan_without_authentik_says_that_it_cannot_know(container: str) -> No
 
 
 def test_an_outpost_that_is_not_connected_is_waited_for() -> None:
-    """L18: mail knows nobody then."""
+    """Mail knows nobody then."""
     host = running()
     host.http.authentik.cut_off = True
     assert plan(host)["outposts"].cause == "the outpost `ldap` is not connected"
