@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kmuctl import SITE_FILE
-from kmuctl.entry import Globals, Group, JsonOption, guarded, run
+from kmuctl.entry import Globals, Group, JsonOption, VerboseOption, guarded, run
 from kmuctl.model.errors import ConfigError
 
 OK, FAILED, DIFFERENCES = 0, 1, 3
@@ -52,7 +52,6 @@ SiteOption = Annotated[
         "--site", metavar="FILE", envvar="KMUCTL_SITE", help="The site file: ./kmu.toml, else /opt/kmu/kmu.toml."
     ),
 ]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also show what is already right.")]
 
 
 @app.callback(invoke_without_command=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kmuctl.model.stack import Stack
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also show what is already right.")]
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,13 @@ def _fail_as_json(message: str) -> None:
 
 
 def guarded(function: Callable[..., None]) -> Callable[..., None]:
-    """A subcommand's function: takes --json too, and shows foreseeable errors without a traceback."""
+    """A subcommand's function: takes --json and -v too, and shows foreseeable errors without a traceback."""
 
     @functools.wraps(function)
-    def guard(ctx: typer.Context, *args: Any, json: bool = False, **options: Any) -> None:
+    def guard(ctx: typer.Context, *args: Any, json: bool, verbose: bool, **options: Any) -> None:
         known: Globals = ctx.obj
         known.console.as_json |= json
+        known.console.verbose |= verbose
         try:
             function(known, *args, **options)
         except KmuError as error:
@@ -79,9 +81,12 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(function, eval_str=True)
     _, *own = signature.parameters.values()
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    as_json = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
-    guard.__signature__ = signature.replace(parameters=[context, *own, as_json])  # type: ignore[attr-defined]
-    guard.__annotations__ = {p.name: p.annotation for p in (context, *own, as_json)}
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in (("json", JsonOption), ("verbose", VerboseOption))
+    ]
+    guard.__signature__ = signature.replace(parameters=[context, *own, *shared])  # type: ignore[attr-defined]
+    guard.__annotations__ = {p.name: p.annotation for p in (context, *own, *shared)}
     return guard
 
 

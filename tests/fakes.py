@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from threading import RLock
 from typing import Any, Literal, Self
+from urllib.parse import unquote
 
 from ruamel.yaml import YAML
 
 from kmuctl.model.errors import Busy, HostError, StepFailed
-from kmuctl.model.host import Answer, ContainerFact, DatabaseFact, Fact
+from kmuctl.model.host import Answer, Call, ContainerFact, DatabaseFact, Fact, Reply
 
 DEFAULT_COLLATION = "en_US.utf8"
 Run = Callable[[tuple[str, ...], str | None], Answer]
@@ -54,6 +55,7 @@ class FakeHost:
         self.answers: dict[tuple[str, ...], Answer] = {}
         self.engine = FakeEngine(self)
         self.cluster = FakeCluster(self)
+        self.http = FakeHttp(self)
 
     def clone(self) -> Self:
         """The same machine once more, to go another way from here."""
@@ -62,6 +64,7 @@ class FakeHost:
         twin.held = dict(self.held)
         twin.nodes, twin.answers = dict(self.nodes), dict(self.answers)
         twin.engine, twin.cluster = self.engine.clone(twin), self.cluster.clone(twin)
+        twin.http = self.http.clone(twin)
         return twin
 
     def teach(self, *command: str, code: int = 0, stdout: str = "", stderr: str = "") -> None:
@@ -145,6 +148,7 @@ class FakeHost:
             "images": sorted(self.engine.images),
             "caddy": self.engine.caddy_loads,
             "databases": dict(self.cluster.found),
+            "sent": list(self.http.sent),
             "roles": dict(self.cluster.roles),
         }
 
@@ -294,6 +298,9 @@ class FakeEngine:
             known = command[-1] == "mmustermann"
             said = "Store this link safely, as it will allow anyone in.\n/recovery/use-token/k3y/\n"
             return Answer(0, said) if known else Answer(0, "", f"User '{command[-1]}' not found.\n")
+        if (container, tuple(command[:2])) == ("authentik-worker", ("ak", "apply_blueprint")):
+            refusal = self.host.http.authentik.refuses.get(command[2], "")
+            return Answer(1, "", f"Blueprint invalid\n{refusal}\n") if refusal else Answer(0, "")
         raise Untaught(f"execute {container}: {' '.join(command)}")
 
     def stop(self, name: str) -> None:
@@ -346,6 +353,8 @@ class FakeEngine:
             self._load_caddyfile(folder)
         if name == "postgres":
             self.host.cluster.start(folder)
+        if name == "authentik-worker":
+            self.host.http.authentik.start(folder)
 
     def _load_caddyfile(self, folder: str) -> None:
         self._caddyfile = self.host.text(f"{folder}/caddy/Caddyfile")
@@ -388,6 +397,7 @@ class FakeCluster:
             self.host.write(marker, b"17\n", mode=0o600, uid=999)
             self.superuser = self.host.text(f"{folder}/secrets/postgres/postgres_password")
             self.found, self.roles = {}, {}
+            self.host.http.authentik.token, self.host.http.authentik.applied = "", {}
 
     def databases(self, password: str) -> dict[str, DatabaseFact]:
         self._sign_in(password)
@@ -415,6 +425,95 @@ class FakeCluster:
             raise HostError("PostgreSQL is not running")
         if password != self.superuser:
             raise StepFailed("PostgreSQL refuses the password of `POSTGRES_PASSWORD`")
+
+
+class FakeHttp:
+    """The services' interfaces, as far as kmuctl asks them; `sent` are the requests that change something."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.sent: list[str] = []
+        self.authentik = FakeAuthentik(host)
+
+    def clone(self, host: FakeHost) -> FakeHttp:
+        twin = copy.copy(self)
+        twin.host, twin.sent, twin.authentik = host, list(self.sent), self.authentik.clone(host)
+        return twin
+
+    def ask(self, call: Call) -> Reply:
+        assert call.method == "GET"
+        return self._answer(call)
+
+    def send(self, call: Call) -> Reply:
+        self.sent.append(f"{call.method} {call.path}")
+        return self._answer(call)
+
+    def _answer(self, call: Call) -> Reply:
+        if call.container not in self.host.engine.made:
+            raise HostError(f"`{call.container}` does not answer")
+        if (call.container, call.port) == ("authentik-server", 9000):
+            return self.authentik.answer(call)
+        raise Untaught(f"{call.method} {call.container}:{call.port}{call.path}")
+
+
+class FakeAuthentik:
+    """Applies the blueprints when its worker starts; later ones only when told to."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.folder = self.token = ""
+        self.applied: dict[str, str] = {}
+        self.refuses: dict[str, str] = {}
+        """What is wrong with a blueprint, by its path."""
+        self.cut_off = False
+        """The LDAP outpost runs, but cannot reach the server."""
+
+    def clone(self, host: FakeHost) -> FakeAuthentik:
+        twin = copy.copy(self)
+        twin.host, twin.applied, twin.refuses = host, dict(self.applied), dict(self.refuses)
+        return twin
+
+    def start(self, folder: str) -> None:
+        self.folder = f"{folder}/blueprints"
+        variables = dict(
+            line.split("=", 1) for line in self.host.text(f"{folder}/authentik/bootstrap.env").splitlines()
+        )
+        self.token = self.token or variables["AUTHENTIK_BOOTSTRAP_TOKEN"]
+        for name in self.host.tree(self.folder):
+            self._apply(f"custom/{name}")
+
+    def answer(self, call: Call) -> Reply:
+        if call.token is None or call.token.reveal() != self.token:
+            return Reply(403, '{"detail": "Token invalid/expired"}')
+        if call.path.startswith("/api/v3/outposts/instances/") and call.method == "GET":
+            return Reply(200, json.dumps(self._outposts(call.path.split("/")[5:-1])))
+        below = call.path.removeprefix("/api/v3/managed/blueprints/")
+        if call.method == "GET" and below.startswith("?path="):
+            return Reply(200, json.dumps({"results": self._instances(unquote(below.removeprefix("?path=")))}))
+        if call.method == "POST" and below.endswith("/apply/"):
+            self._apply(f"custom/{below.removesuffix('/apply/')}")
+            return Reply(200, "{}")
+        raise Untaught(f"{call.method} {call.path}")
+
+    def _outposts(self, rest: list[str]) -> Any:
+        if not rest:
+            return {"results": [{"pk": name, "name": name} for name in ("authentik Embedded Outpost", "ldap")]}
+        connected = rest[0] != "ldap" or ("authentik-ldap" in self.host.engine.made and not self.cut_off)
+        return [{"uid": rest[0]}] if connected else []
+
+    def _instances(self, path: str) -> list[dict[str, str]]:
+        if self.host.read(self._file(path)) is None:
+            return []
+        status = "error" if path in self.refuses else "successful" if path in self.applied else "unknown"
+        digest = self.applied.get(path, "")
+        return [{"pk": path.removeprefix("custom/"), "path": path, "status": status, "last_applied_hash": digest}]
+
+    def _apply(self, path: str) -> None:
+        if path not in self.refuses:
+            self.applied[path] = hashlib.sha512(self.host.read(self._file(path)) or b"").hexdigest()
+
+    def _file(self, path: str) -> str:
+        return f"{self.folder}/{path.removeprefix('custom/')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from kmuctl.drivers.engine import DockerEngine
+from kmuctl.drivers.http import HttpClient
 from kmuctl.drivers.postgres import PostgresCluster
 from kmuctl.model.errors import Busy, HostError
 from kmuctl.model.host import Answer, Fact
@@ -29,6 +30,10 @@ class LocalHost:
     @cached_property
     def cluster(self) -> PostgresCluster:
         return PostgresCluster(self.engine.address)
+
+    @cached_property
+    def http(self) -> HttpClient:
+        return HttpClient(self.engine.address)
 
     def read(self, path: str) -> bytes | None:
         try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+from kmuctl.model.secrets import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,37 @@ class DatabaseFact:
     """Every role may connect to it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """An HTTP request to a container of the stack; `body` travels as JSON."""
+
+    container: str
+    port: int
+    path: str
+    method: str = "GET"
+    token: Secret | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    text: str
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class HttpReader(Protocol):
+    def ask(self, call: Call) -> Reply:
+        """A request that changes nothing. Raises HostError when nobody answers, after some attempts."""
+
+
+class Http(HttpReader, Protocol):
+    def send(self, call: Call) -> Reply: ...
+
+
 class EngineReader(Protocol):
     """The Docker engine of the host, looked at."""
 
@@ -115,6 +149,8 @@ class Reader(Protocol):
     def engine(self) -> EngineReader: ...
     @property
     def cluster(self) -> ClusterReader: ...
+    @property
+    def http(self) -> HttpReader: ...
     def read(self, path: str) -> bytes | None: ...
     def facts(self, paths: Iterable[str]) -> dict[str, Fact]:
         """Facts of those paths that exist."""
@@ -131,6 +167,8 @@ class Host(Reader, Protocol):
     def engine(self) -> Engine: ...
     @property
     def cluster(self) -> Cluster: ...
+    @property
+    def http(self) -> Http: ...
     def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer: ...
     def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
         """Write beside the old file and rename over it; missing folders are made.

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from kmuctl import SITE_FILE
 from kmuctl.model.errors import HostError, Problems
 from kmuctl.model.host import Reader
 from kmuctl.model.stack import Stack
@@ -63,7 +64,7 @@ def refuse_other_site(stack: Stack, host: Reader) -> None:
     for fact in host.engine.containers(stack.project).values():
         folder = fact.labels.get("com.docker.compose.project.working_dir", wanted)
         if folder != wanted:
-            theirs = folder.removesuffix("rendered") + "kmu.toml"
+            theirs = folder.removesuffix("rendered") + SITE_FILE
             raise HostError(
                 f"another site runs on this machine, from `{folder}`",
                 hint=f"one site a machine; stop the other with `kmuctl --site {theirs} down`",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from kmuctl import SITE_FILE
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
-from kmuctl.operations import caddy
+from kmuctl.operations import authentik, caddy
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
@@ -31,15 +32,26 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     written = tuple(step.name for step in prepared)
     yield from network_steps(stack, after=written)
     yield from (running := [*_run(stack, vault, rendered, written)])
+    yield from _wire(stack, vault, rendered)
     caddyfile, definition = rendered.files["caddy/Caddyfile"].content, rendered.containers["caddy"]
     yield caddy.config_step(caddyfile, definition, after=("container:caddy",))
     yield orphans_step(stack, after=tuple(step.name for step in running))
 
 
+def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
+    """What is left to do inside the services once they run."""
+    files = {path: file.content for path, file in rendered.files.items()}
+    token = vault.values["authentik_bootstrap_token"]
+    after = ("container:authentik-server", "container:authentik-worker")
+    yield from (blueprints := [*authentik.blueprint_steps(files, token, after=after)])
+    applied = tuple(step.name for step in blueprints)
+    yield authentik.outposts_step(token, after=(*applied, "container:authentik-ldap"))
+
+
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:
     folder = stack.site.host.folder
     yield secrets_step(vault)
-    yield copy_step("site", f"{folder}/kmu.toml", site_file)
+    yield copy_step("site", f"{folder}/{SITE_FILE}", site_file)
     yield copy_step("domain", f"{folder}/{DOMAIN_FILE}", f"{stack.site.domain}\n".encode())
     yield from (data_step(stack, service) for service in stack.services if service.data)
     if stack.site.tls.mode == "files":

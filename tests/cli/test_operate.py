@@ -75,7 +75,7 @@ def test_the_plan_as_text(host: FakeHost) -> None:
     site_file()
     text = kmuctl("up", "--dry-run").stdout
     assert "change  image:caddy:2.11.7  (not on this machine)\n" in text
-    assert text.splitlines()[-1].endswith("already right, 4 to be seen later")
+    assert text.splitlines()[-1].endswith("already right, 8 to be seen later")
     assert host.tree(FOLDER) == []
 
 
@@ -94,9 +94,10 @@ def test_the_exit_code_of_a_plan_needs_a_plan(host: FakeHost) -> None:
     assert host.tree(FOLDER) == []
 
 
-def test_verbose_shows_what_is_right(up: FakeHost) -> None:
+@pytest.mark.parametrize("words", [("-v", "up"), ("up", "-v")])
+def test_verbose_shows_what_is_right(up: FakeHost, words: tuple[str, ...]) -> None:
     kmuctl("up")
-    assert "ok      container:caddy" in kmuctl("-v", "up").stderr
+    assert "ok      container:caddy\n" in kmuctl(*words).stderr
 
 
 def test_up_as_json(up: FakeHost) -> None:

@@ -1,0 +1,115 @@
+"""Authentik applies its blueprints by itself, its outposts connect by themselves. Here is looked whether they did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha512
+from typing import Any
+from urllib.parse import quote
+
+from kmuctl.model.errors import StepFailed
+from kmuctl.model.host import Call, Host, Reader, Reply
+from kmuctl.model.secrets import Secret
+from kmuctl.model.stack import PROJECT
+from kmuctl.model.step import Drift, Step
+
+SERVER, WORKER, PORT = "authentik-server", "authentik-worker", 9000
+BLUEPRINTS = "blueprints/"
+DEADLINE = 180
+"""Seconds from the request to a good status: the worker may have other things to do first."""
+OUTPOSTS, OUTPOST_DEADLINE = ("authentik Embedded Outpost", "ldap"), 120
+
+
+def blueprint_steps(files: Mapping[str, bytes], token: Secret, *, after: tuple[str, ...]) -> Iterator[Step]:
+    """A step for each rendered blueprint, in the order of their names."""
+    for path in sorted(path for path in files if path.startswith(BLUEPRINTS)):
+        step = blueprint_step(path.removeprefix(BLUEPRINTS), files[path], token, after=after)
+        yield step
+        after = (*after, step.name)
+
+
+def blueprint_step(name: str, content: bytes, token: Secret, *, after: tuple[str, ...]) -> Step:
+    """Authentik has applied this very content (upstream/authentik.md 2, "Status")."""
+    digest, path = sha512(content).hexdigest(), f"custom/{name}"
+
+    def check(host: Reader) -> Drift | None:
+        if not _serving(host):
+            return Drift("can be seen when Authentik runs", unknown=True)
+        instance = _instance(host, path, token)
+        if instance is None or instance["last_applied_hash"] != digest:
+            # it sees new files by itself, often before it is asked
+            return Drift("Authentik has not applied it yet", unknown=True)
+        return None if instance["status"] == "successful" else Drift(f"its status is {instance['status']}")
+
+    def apply(host: Host) -> None:
+        answer = host.engine.execute(PROJECT, WORKER, ("ak", "apply_blueprint", path))
+        if answer.code:
+            raise StepFailed(f"Authentik refuses {name}: {_refusal(answer.stderr)}")
+        if instance := _instance(host, path, token):
+            # the command leaves the status alone; this asks the worker for it
+            _get(host.http.send(_call(f"managed/blueprints/{instance['pk']}/apply/", token, method="POST")))
+
+    return Step(
+        name=f"blueprint:{name.removesuffix('.yaml')}", check=check, apply=apply, after=after, deadline=DEADLINE,
+        hint=f"`kmuctl logs {WORKER}` shows more; then run `kmuctl up` again", logs=(WORKER,),
+    )  # fmt: skip
+
+
+def outposts_step(token: Secret, *, after: tuple[str, ...]) -> Step:
+    """Each outpost is there and connected; without, every protected page and every mailbox is shut."""
+
+    def check(host: Reader) -> Drift | None:
+        if not _serving(host):
+            return Drift("can be seen when Authentik runs", unknown=True)
+        present = {outpost["name"]: outpost["pk"] for outpost in _list(host, "outposts/instances/", token)}
+        for name in OUTPOSTS:
+            if name not in present:
+                return Drift(f"Authentik has no outpost `{name}`")
+            if not _get(host.http.ask(_call(f"outposts/instances/{present[name]}/health/", token))):
+                return Drift(f"the outpost `{name}` is not connected")
+        return None
+
+    return Step(
+        name="outposts", check=check, apply=_wait_only, after=after, deadline=OUTPOST_DEADLINE,
+        hint="`kmuctl logs authentik-ldap` shows more", logs=("authentik-ldap",),
+    )  # fmt: skip
+
+
+def _wait_only(host: Host) -> None:
+    """They connect by themselves: there is nothing to do but to wait."""
+
+
+def _serving(host: Reader) -> bool:
+    facts = host.engine.containers(PROJECT, [SERVER, WORKER])
+    return len(facts) == 2 and all(fact.health == "healthy" for fact in facts.values())
+
+
+def _call(rest: str, token: Secret, *, method: str = "GET") -> Call:
+    return Call(container=SERVER, port=PORT, path=f"/api/v3/{rest}", method=method, token=token)
+
+
+def _instance(host: Reader, path: str, token: Secret) -> dict[str, Any] | None:
+    return next(iter(_list(host, f"managed/blueprints/?path={quote(path)}", token)), None)
+
+
+def _list(host: Reader, rest: str, token: Secret) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = _get(host.http.ask(_call(rest, token)))["results"]
+    return results
+
+
+def _get(reply: Reply) -> Any:
+    if reply.status in (401, 403):
+        raise StepFailed(
+            "Authentik refuses `AUTHENTIK_BOOTSTRAP_TOKEN`",
+            hint="put the secrets file back from your backup; the token is read only before the first start",
+        )
+    if reply.status >= 400:
+        raise StepFailed(f"Authentik answers {reply.status}: {reply.text[:200]}")
+    return reply.json() if reply.text else None
+
+
+def _refusal(said: str) -> str:
+    """What follows the last "Blueprint invalid": the entry and what is wrong with it."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    last = max((index for index, line in enumerate(lines) if line == "Blueprint invalid"), default=-1)
+    return " ".join(lines[last + 1 :] or ["it says nothing"])[:500]
