@@ -22,7 +22,7 @@ from kmuctl.operations.status import status
 
 def stop(console: Console, stack: Stack, *, purge_too: bool, yes: bool) -> None:
     host = _own_host(stack)
-    folder = stack.site.host.folder
+    folder = stack.folder
     if purge_too:
         _consent(console, stack, host, yes=yes)
     console.if_interrupted = GOES_ON
@@ -105,7 +105,7 @@ def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> 
 def show_login_link(console: Console, stack: Stack, user: str) -> None:
     user, host = user or stack.site.admin.username, _own_host(stack)
     require_worker(stack, host)
-    with journaled(host, stack.site.host.folder, "login-link", user=user) as end:
+    with journaled(host, stack.folder, "login-link", user=user) as end:
         link = login_link(stack, host, user)
         end["event"] = "ended"
     console.note(f"Signs in `{user}` once, within {MINUTES} minutes. Then choose a password in the settings there.")

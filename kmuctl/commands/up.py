@@ -51,7 +51,7 @@ def run(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) ->
     console.if_interrupted = GOES_ON
     host = _fit_host(console, stack, only)
     open_vault(stack, host)  # a broken secrets file stops us before anything is written
-    folder = stack.site.host.folder
+    folder = stack.folder
     with locked(host, folder, "up"), journaled(host, folder, "up", only=only) as end:
         started = monotonic()
         steps = _steps(stack, host, site, only, pull=pull)

@@ -38,6 +38,20 @@ class Stack:
     def project(self) -> str:
         return PROJECT
 
+    @property
+    def folder(self) -> str:
+        """Everything on the host lies below it."""
+        return self.site.host.folder
+
+    @property
+    def rendered(self) -> str:
+        """The folder of the Compose project on the host."""
+        return f"{self.folder}/rendered"
+
+    def data(self, service: str, name: str) -> str:
+        """One state folder on the host."""
+        return f"{self.folder}/data/{service}/{name}"
+
     def __contains__(self, name: object) -> bool:
         return any(service.name == name for service in self.services)
 

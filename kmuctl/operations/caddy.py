@@ -43,7 +43,7 @@ def reload(host: Host) -> None:
 
 def certificate_step(stack: Stack) -> Step:
     """Mode "files": Caddy gets its own copy of the company's certificate and key, and serves the renewed ones."""
-    tls, folder = stack.site.tls, f"{stack.site.host.folder}/data/caddy/certs"
+    tls, folder = stack.site.tls, stack.data(CADDY, "certs")
     copies = ((str(tls.certificate), f"{folder}/site.crt", 0o644), (str(tls.key), f"{folder}/site.key", 0o600))
 
     def check(host: Reader) -> Drift | None:

@@ -58,7 +58,7 @@ def _network_step(name: str, subnet: str, after: tuple[str, ...]) -> Step:
 
 def container_step(stack: Stack, container: Container, rendered: Rendered, *, after: tuple[str, ...]) -> Step:
     """One container runs as defined, with the files as they are now, and is healthy."""
-    name, folder = container.name, f"{stack.site.host.folder}/rendered"
+    name, folder = container.name, stack.rendered
     files = [f"{folder}/{path}" for path in rendered.mounted[name]]
 
     def check(host: Reader) -> Drift | None:

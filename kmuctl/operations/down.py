@@ -23,7 +23,7 @@ def down(stack: Stack, host: Host) -> list[str]:
 
 def purgeable(stack: Stack, host: Host) -> list[str]:
     """Paths that `--purge` removes, those that exist: what kmuctl made, for any app it knows, and nothing else."""
-    folder = stack.site.host.folder
+    folder = stack.folder
     data = (f"data/{service.name}" for service in CATALOG)
     return sorted(host.facts(f"{folder}/{name}" for name in (*data, DOMAIN_FILE, "rendered", "secrets.env", "state")))
 

@@ -19,7 +19,7 @@ DOMAIN_FILE = "data/domain"
 
 def data_step(stack: Stack, service: Service) -> Step:
     """The state folders of one service, with the right owner before its first start."""
-    folders = {f"{stack.site.host.folder}/data/{service.name}/{data.name}": data for data in service.data}
+    folders = {stack.data(service.name, data.name): data for data in service.data}
 
     def wrong(host: Reader) -> list[str]:
         facts = host.facts(folders)

@@ -165,4 +165,4 @@ def hosts_lines(stack: Stack, address: str = "127.0.0.1") -> list[str]:
 
 def ca_certificate(stack: Stack) -> str:
     """Where Caddy keeps the root certificate of its own CA."""
-    return f"{stack.site.host.folder}/data/caddy/data/caddy/pki/authorities/local/root.crt"
+    return f"{stack.data('caddy', 'data')}/caddy/pki/authorities/local/root.crt"

@@ -60,7 +60,7 @@ def _require_docker(host: Reader) -> None:
 
 def refuse_other_site(stack: Stack, host: Reader) -> None:
     """The project name is the same for every site: two of them would take each other's containers for their own."""
-    wanted = f"{stack.site.host.folder}/rendered"
+    wanted = stack.rendered
     for fact in host.engine.containers(stack.project).values():
         folder = fact.labels.get("com.docker.compose.project.working_dir", wanted)
         if folder != wanted:
@@ -73,7 +73,7 @@ def refuse_other_site(stack: Stack, host: Reader) -> None:
 
 def _refuse_other_domain(stack: Stack, host: Reader) -> None:
     """Mail, chat and sign-on are bound to the domain that they were set up with."""
-    folder, wanted = stack.site.host.folder, stack.site.domain
+    folder, wanted = stack.folder, stack.site.domain
     present = (host.read(f"{folder}/{DOMAIN_FILE}") or b"").decode(errors="replace").strip()
     if present not in ("", wanted):
         raise HostError(
@@ -171,7 +171,7 @@ def _disks(stack: Stack, host: Reader) -> dict[str, tuple[int, int]]:
     missing = sum(host.engine.image(reference) is None for reference in references)
     images = LATER_DISK + (FIRST_DISK - LATER_DISK) * missing // len(references)
     found: dict[str, tuple[int, int]] = {}
-    for folder, needed in ((host.engine.folder(), images), (stack.site.host.folder, LATER_DISK)):
+    for folder, needed in ((host.engine.folder(), images), (stack.folder, LATER_DISK)):
         mount, free = _free_disk(host, folder)
         found.setdefault(mount, (free, needed))
     return found

@@ -49,15 +49,15 @@ def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
 
 
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:
-    folder = stack.site.host.folder
+    folder = stack.folder
     yield secrets_step(vault)
     yield copy_step("site", f"{folder}/{SITE_FILE}", site_file)
     yield copy_step("domain", f"{folder}/{DOMAIN_FILE}", f"{stack.site.domain}\n".encode())
     yield from (data_step(stack, service) for service in stack.services if service.data)
     if stack.site.tls.mode == "files":
         yield caddy.certificate_step(stack)
-    yield from (written := [*file_steps(f"{folder}/rendered", rendered.files)])
-    yield stale_step(f"{folder}/rendered", rendered.files, after=tuple(step.name for step in written))
+    yield from (written := [*file_steps(stack.rendered, rendered.files)])
+    yield stale_step(stack.rendered, rendered.files, after=tuple(step.name for step in written))
 
 
 def _images(stack: Stack) -> Iterator[Step]:

@@ -32,7 +32,7 @@ def open_vault(stack: Stack, host: Reader) -> Vault:
     Raises ConfigError when the file is broken, when a secret is missing that existing data depends on, or one
     that only the admin knows.
     """
-    path = f"{stack.site.host.folder}/{FILE}"
+    path = f"{stack.folder}/{FILE}"
     text = read_text(host, path)
     known = parse(text, host.read, path=path)
     lacking = [spec for spec in stack.secrets() if spec.name not in known]
@@ -56,13 +56,11 @@ def _refuse_sealed(stack: Stack, lacking: list[SecretSpec], host: Reader, path: 
     for spec in lacking:
         if not spec.sealed:
             continue
-        folders = [
-            f"{stack.site.host.folder}/data/{owners[spec.name].name}/{data.name}" for data in owners[spec.name].data
-        ]
+        folders = [stack.data(owners[spec.name].name, data.name) for data in owners[spec.name].data]
         if found := host.facts(folders):
             raise ConfigError(
                 f"`{path}` has no {spec.name.upper()}, but its data exists: `{next(iter(found))}`",
-                hint="a new value would lock that data for good: put the old secrets file back from your backup",
+                hint="that data was made with the old value: put the old secrets file back from your backup",
             )
 
 

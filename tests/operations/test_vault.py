@@ -122,7 +122,7 @@ def test_a_secret_that_data_depends_on_is_never_made_twice(name: str, folder: st
         open_vault(stack(), host)
     assert caught.value.message == f"`{PATH}` has no {name}, but its data exists: `{folder}`"
     assert caught.value.hint == (
-        "a new value would lock that data for good: put the old secrets file back from your backup"
+        "that data was made with the old value: put the old secrets file back from your backup"
     )
     assert caught.value.exit_code == 2
 
