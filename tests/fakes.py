@@ -12,6 +12,7 @@ import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache
 from threading import RLock
 from typing import Any, Literal, Self
@@ -299,7 +300,7 @@ class FakeEngine:
             said = "Store this link safely, as it will allow anyone in.\n/recovery/use-token/k3y/\n"
             return Answer(0, said) if known else Answer(0, "", f"User '{command[-1]}' not found.\n")
         if (container, tuple(command[:2])) == ("authentik-worker", ("ak", "apply_blueprint")):
-            refusal = self.host.http.authentik.refuses.get(command[2], "")
+            refusal = self.host.http.authentik.complaint(command[2])
             return Answer(1, "", f"Blueprint invalid\n{refusal}\n") if refusal else Answer(0, "")
         raise Untaught(f"execute {container}: {' '.join(command)}")
 
@@ -462,9 +463,13 @@ class FakeAuthentik:
     def __init__(self, host: FakeHost) -> None:
         self.host = host
         self.folder = self.token = ""
-        self.applied: dict[str, str] = {}
+        self.updated = 0
+        self.applied: dict[str, tuple[str, int]] = {}
+        """Digest and moment by path."""
         self.refuses: dict[str, str] = {}
         """What is wrong with a blueprint, by its path."""
+        self.deadlocks = 0
+        """How many attempts meet one."""
         self.cut_off = False
         """The LDAP outpost runs, but cannot reach the server."""
 
@@ -488,8 +493,13 @@ class FakeAuthentik:
         if call.path.startswith("/api/v3/outposts/instances/") and call.method == "GET":
             return Reply(200, json.dumps(self._outposts(call.path.split("/")[5:-1])))
         below = call.path.removeprefix("/api/v3/managed/blueprints/")
+        if call.method == "GET" and below == "?page_size=100":
+            paths = [f"custom/{name}" for name in self.host.tree(self.folder)]
+            return Reply(
+                200, json.dumps({"results": self._own() + [one for path in paths for one in self._known(path)]})
+            )
         if call.method == "GET" and below.startswith("?path="):
-            return Reply(200, json.dumps({"results": self._instances(unquote(below.removeprefix("?path=")))}))
+            return Reply(200, json.dumps({"results": self._known(unquote(below.removeprefix("?path=")))}))
         if call.method == "POST" and below.endswith("/apply/"):
             self._apply(f"custom/{below.removesuffix('/apply/')}")
             return Reply(200, "{}")
@@ -501,19 +511,37 @@ class FakeAuthentik:
         connected = rest[0] != "ldap" or ("authentik-ldap" in self.host.engine.made and not self.cut_off)
         return [{"uid": rest[0]}] if connected else []
 
-    def _instances(self, path: str) -> list[dict[str, str]]:
+    def _own(self) -> list[dict[str, str]]:
+        return [{"name": "Default - Brand", "path": "default/brand.yaml", "last_applied": _at(self.updated)}]
+
+    def _known(self, path: str) -> list[dict[str, str]]:
         if self.host.read(self._file(path)) is None:
             return []
         status = "error" if path in self.refuses else "successful" if path in self.applied else "unknown"
-        digest = self.applied.get(path, "")
-        return [{"pk": path.removeprefix("custom/"), "path": path, "status": status, "last_applied_hash": digest}]
+        digest, moment = self.applied.get(path, ("", 0))
+        name = path.removeprefix("custom/")
+        common = {"pk": name, "name": name, "path": path, "status": status}
+        return [{**common, "last_applied_hash": digest, "last_applied": _at(moment)}]
+
+    def complaint(self, path: str) -> str:
+        self.deadlocks -= 1
+        return "deadlock detected" if self.deadlocks >= 0 else self.refuses.get(path, "")
+
+    def update(self) -> None:
+        """A new version brings a new brand blueprint, and applies it."""
+        self.updated = self.host.tick()
 
     def _apply(self, path: str) -> None:
         if path not in self.refuses:
-            self.applied[path] = hashlib.sha512(self.host.read(self._file(path)) or b"").hexdigest()
+            digest = hashlib.sha512(self.host.read(self._file(path)) or b"").hexdigest()
+            self.applied[path] = digest, self.host.tick()
 
     def _file(self, path: str) -> str:
         return f"{self.folder}/{path.removeprefix('custom/')}"
+
+
+def _at(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from hashlib import sha512
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +19,9 @@ SERVER, WORKER, PORT = "authentik-server", "authentik-worker", 9000
 BLUEPRINTS = "blueprints/"
 DEADLINE = 180
 """Seconds from the request to a good status: the worker may have other things to do first."""
+ATTEMPTS = 3
+NAMED = re.compile(r"metaapplyblueprint\n(?: +#.*\n)*? +attrs: \{identifiers: \{name: ([^}]+)\}")
+"""The blueprints that one is built on."""
 OUTPOSTS, OUTPOST_DEADLINE = ("authentik Embedded Outpost", "ldap"), 120
 
 
@@ -29,23 +34,27 @@ def blueprint_steps(files: Mapping[str, bytes], token: Secret, *, after: tuple[s
 
 
 def blueprint_step(name: str, content: bytes, token: Secret, *, after: tuple[str, ...]) -> Step:
-    """Authentik has applied this very content (upstream/authentik.md 2, "Status")."""
+    """Authentik has applied this very content (upstream/authentik.md 2, "Status"), and nothing of its own after it."""
     digest, path = sha512(content).hexdigest(), f"custom/{name}"
+    foundations = [match for match in NAMED.findall(content.decode()) if not match.startswith("kmu - ")]
 
     def check(host: Reader) -> Drift | None:
         if not _serving(host):
             return Drift("can be seen when Authentik runs", unknown=True)
-        instance = _instance(host, path, token)
+        present = _list(host, "managed/blueprints/?page_size=100", token)
+        instance = next((one for one in present if one["path"] == path), None)
         if instance is None or instance["last_applied_hash"] != digest:
             # it sees new files by itself, often before it is asked
             return Drift("Authentik has not applied it yet", unknown=True)
-        return None if instance["status"] == "successful" else Drift(f"its status is {instance['status']}")
+        if instance["status"] != "successful":
+            return Drift(f"its status is {instance['status']}")
+        moments = {one["name"]: _moment(one) for one in present}
+        later = [found for found in foundations if moments.get(found, _moment(instance)) > _moment(instance)]
+        return Drift(f"Authentik applied its own `{later[0]}` after it") if later else None
 
     def apply(host: Host) -> None:
-        answer = host.engine.execute(PROJECT, WORKER, ("ak", "apply_blueprint", path))
-        if answer.code:
-            raise StepFailed(f"Authentik refuses {name}: {_refusal(answer.stderr)}")
-        if instance := _instance(host, path, token):
+        _apply_now(host, path)
+        for instance in _list(host, f"managed/blueprints/?path={quote(path)}", token):
             # the command leaves the status alone; this asks the worker for it
             _get(host.http.send(_call(f"managed/blueprints/{instance['pk']}/apply/", token, method="POST")))
 
@@ -53,6 +62,21 @@ def blueprint_step(name: str, content: bytes, token: Secret, *, after: tuple[str
         name=f"blueprint:{name.removesuffix('.yaml')}", check=check, apply=apply, after=after, deadline=DEADLINE,
         hint=f"`kmuctl logs {WORKER}` shows more; then run `kmuctl up` again", logs=(WORKER,),
     )  # fmt: skip
+
+
+def _moment(instance: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(instance["last_applied"])
+
+
+def _apply_now(host: Host, path: str) -> None:
+    """The command says what is wrong; beside the worker, which may apply others, it can meet a deadlock."""
+    for _ in range(ATTEMPTS):
+        answer = host.engine.execute(PROJECT, WORKER, ("ak", "apply_blueprint", path))
+        if answer.code == 0:
+            return
+        if "deadlock detected" not in answer.stderr:
+            break
+    raise StepFailed(f"Authentik refuses {path.removeprefix('custom/')}: {_refusal(answer.stderr)}")
 
 
 def outposts_step(token: Secret, *, after: tuple[str, ...]) -> Step:
@@ -86,10 +110,6 @@ def _serving(host: Reader) -> bool:
 
 def _call(rest: str, token: Secret, *, method: str = "GET") -> Call:
     return Call(container=SERVER, port=PORT, path=f"/api/v3/{rest}", method=method, token=token)
-
-
-def _instance(host: Reader, path: str, token: Secret) -> dict[str, Any] | None:
-    return next(iter(_list(host, f"managed/blueprints/?path={quote(path)}", token)), None)
 
 
 def _list(host: Reader, rest: str, token: Secret) -> list[dict[str, Any]]:

@@ -178,6 +178,12 @@ def name_of(service: str) -> str:
     return str(containers(everything=True)[service]["Name"]).lstrip("/")
 
 
+def address(service: str) -> str:
+    """Where this machine reaches the container."""
+    networks = containers()[service]["NetworkSettings"]["Networks"].values()
+    return next(str(network["IPAddress"]) for network in networks if network["IPAddress"])
+
+
 def inside(service: str, *command: str) -> Run:
     """Run a command in a container of the stack."""
     return run("docker", "exec", name_of(service), *command)

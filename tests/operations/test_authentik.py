@@ -43,6 +43,26 @@ def test_a_blueprint_that_is_refused_says_which_entry_and_why() -> None:
     )
 
 
+def test_what_authentik_made_of_its_own_after_ours_is_put_right() -> None:
+    """An update of Authentik brings its brand and its password rule back; it looks at our content only."""
+    host = running()
+    host.http.authentik.update()
+    assert plan(host)["blueprint:10-base"].cause == "Authentik applied its own `Default - Brand` after it"
+    assert changed(go_up(host)) == {"blueprint:10-base"}
+    assert changed(plan(host)) == set()
+
+
+def test_a_deadlock_is_tried_again() -> None:
+    """The worker may apply others at the same time."""
+    host = running()
+    host.http.authentik.update()
+    host.http.authentik.deadlocks = 2
+    assert go_up(host)["blueprint:10-base"].state is State.CHANGE
+    host.http.authentik.update()
+    host.http.authentik.deadlocks = 3
+    assert "deadlock detected" in go_up(host)["blueprint:10-base"].cause
+
+
 def test_a_token_that_authentik_does_not_know() -> None:
     host = running()
     host.http.authentik.token = "another"
