@@ -1,6 +1,7 @@
 """What a fresh installation contains before anybody applies a blueprint."""
 
 import secrets
+import time
 from uuid import uuid4
 
 from cryptography.hazmat.primitives import serialization
@@ -112,6 +113,7 @@ def _install_objects(rows: Rows) -> None:
             path="system/" + name,
             status="successful",
             enabled=True,
+            last_applied=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
 
 
