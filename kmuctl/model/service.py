@@ -21,7 +21,7 @@ class Container:
     memory: int
     """Hard limit in MiB."""
     deadline: int = 90
-    """Seconds from start to healthy on a small VPS, generously: an unhealthy one is left alone until then."""
+    """Seconds from start to healthy on a small VPS, generously; also its health check's start period."""
 
 
 @dataclass(frozen=True, slots=True)

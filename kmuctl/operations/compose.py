@@ -116,6 +116,9 @@ def _complete(
     first = {stack[need].containers[0].name: {"condition": "service_healthy"} for need in service.needs}
     if depends := first | definition.get("depends_on", {}):
         definition["depends_on"] = depends
+    if check := definition.get("healthcheck"):
+        # unhealthy then means broken, never slow: it had all its time, or was healthy before
+        definition["healthcheck"] = {**check, "start_period": f"{container.deadline}s"}
     if grants:
         definition["secrets"] = [{"source": grant.source, "target": grant.name} for grant in grants]
     return definition

@@ -71,7 +71,7 @@ def container_step(stack: Stack, container: Container, rendered: Rendered, *, af
         with _one_compose_at_a_time:
             compose_up(host, folder, name)
         fact = host.engine.containers(stack.project, [name]).get(name)
-        if stuck(fact, container.deadline) or overtaken(fact, files, host):
+        if stuck(fact) or overtaken(fact, files, host):
             host.engine.restart(stack.project, name)
 
     return Step(
@@ -122,18 +122,13 @@ def ailing(name: str, fact: ContainerFact | None) -> Drift | None:
     if fact.health == "starting":
         return Drift(f"{name} is starting" + (f": {fact.last_check}" if fact.last_check else ""))
     if fact.health == "unhealthy":
-        return Drift(f"{name} is unhealthy: {fact.last_check or 'its check says nothing'}")
+        return Drift(f"{name} is unhealthy: {fact.last_check or 'its check says nothing'}", hopeless=True)
     return None
 
 
-def stuck(fact: ContainerFact | None, deadline: int) -> bool:
-    """It had its time, and Compose, which sees a container that runs, leaves it alone.
-
-    A restart in the middle of a first start would be worse than waiting: Nextcloud never repeats an installation.
-    """
-    if fact is None:
-        return False
-    return fact.state == "restarting" or (fact.health == "unhealthy" and time() - fact.started > deadline)
+def stuck(fact: ContainerFact | None) -> bool:
+    """Compose sees a container that runs, and leaves it alone."""
+    return fact is not None and (fact.health == "unhealthy" or fact.state == "restarting")
 
 
 def overtaken(fact: ContainerFact | None, files: Iterable[str], host: Reader) -> Drift | None:

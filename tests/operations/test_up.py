@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from time import time
 
 import pytest
 
@@ -226,16 +225,6 @@ def test_a_sick_container_is_restarted_by_the_next_up() -> None:
         State.CHANGE,
         "nextcloud-valkey is unhealthy: its check says nothing",
     )
-
-
-def test_a_container_in_its_first_minutes_is_left_alone() -> None:
-    """A slow server: its check has given up, the installation inside has not. A restart would break that for good."""
-    host = running()
-    host.engine.scripts["nextcloud"] = Script(end="unhealthy", cured_by_restart=True)
-    host.engine.made["nextcloud"].started = int(time()) - 600
-    assert go_up(host, patient=False)["container:nextcloud"].state is State.FAILED
-    host.engine.made["nextcloud"].started = int(time()) - 1200
-    assert go_up(host, patient=False)["container:nextcloud"].state is State.CHANGE
 
 
 def test_a_crashing_container_is_restarted_by_the_next_up() -> None:

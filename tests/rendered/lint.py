@@ -256,10 +256,10 @@ def health_is_checked(project: Project) -> Iterator[str]:
         elif NO_CHECK.search(" ".join(test[1:])):
             yield f"{name}: a health check that proves nothing: {test}"
         yield from (
-            f"{name}: no {key} for the health check"
-            for key in ("interval", "timeout", "retries", "start_period")
-            if key not in check
+            f"{name}: no {key} for the health check" for key in ("interval", "timeout", "retries") if key not in check
         )
+        if check.get("start_period") != f"{project.declared(name).deadline}s":
+            yield f"{name}: has another start period than its deadline: slow would look like broken"
 
 
 def the_host_is_big_enough(project: Project) -> Iterator[str]:

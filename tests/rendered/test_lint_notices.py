@@ -57,8 +57,9 @@ HARMLESS_CHECK = {
     "interval": "1s",
     "timeout": "1s",
     "retries": 1,
-    "start_period": "1s",
+    "start_period": "90s",
 }
+SOUND_CHECK = HARMLESS_CHECK | {"test": ["CMD", "curl", "http://127.0.0.1/"]}
 BROKEN: list[tuple[lint.Rule, Edit]] = [
     (lint.ports_are_as_declared, setting("caddy", ports=["0.0.0.0:80:80/tcp"])),
     (lint.ports_are_as_declared, setting("coturn", ports=["3478:3478/tcp"])),
@@ -111,6 +112,7 @@ BROKEN: list[tuple[lint.Rule, Edit]] = [
     (lint.users_are_as_declared, setting("synapse", user="0:0")),
     (lint.health_is_checked, lacking("caddy", "healthcheck")),
     (lint.health_is_checked, setting("caddy", healthcheck=HARMLESS_CHECK)),
+    (lint.health_is_checked, setting("caddy", healthcheck=SOUND_CHECK | {"start_period": "5s"})),
     (lint.health_is_checked, setting("caddy", healthcheck=HARMLESS_CHECK | {"test": ["CMD", "true"]})),
     (lint.health_is_checked, setting("caddy", healthcheck=HARMLESS_CHECK | {"test": ["CMD", "ak", "healthcheck"]})),
     (lint.health_is_checked, setting("postgres", healthcheck=HARMLESS_CHECK | {"test": ["CMD", "psql", "SELECT 1"]})),
