@@ -54,14 +54,14 @@ def _route(store: Store, settings: Settings, path: str, handlers: dict[str, api.
     return Route(path, endpoint, methods=list(handlers))
 
 
-def health_routes(store: Store) -> list[Route]:
+def health_routes(store: Store, *names: str) -> list[Route]:
     async def live(request: Request) -> Response:
         return Response(status_code=200)
 
     def ready(request: Request) -> Response:
         return Response(status_code=200 if store.ping() else 503)
 
-    return [Route("/-/health/live/", live), Route("/-/health/ready/", ready)]
+    return [Route(f"/-/{name}/live/", live) for name in names] + [Route(f"/-/{name}/ready/", ready) for name in names]
 
 
 def server(store: Store, settings: Settings) -> Starlette:
@@ -69,8 +69,13 @@ def server(store: Store, settings: Settings) -> Starlette:
     for method, path, handler in [*outpost.ROUTES, *pages.ROUTES, *oidc.ROUTES, *api.routes()]:
         table.setdefault(path, {})[method] = handler
     routes = [_route(store, settings, path, handlers) for path, handlers in table.items()]
-    return Starlette(routes=[*health_routes(store), *routes])
+    return Starlette(routes=[*health_routes(store, "health"), *routes])
 
 
 def worker(store: Store) -> Starlette:
-    return Starlette(routes=health_routes(store))
+    """The real one misspells its paths, and says yes to every path that it does not know."""
+
+    async def anything(request: Request) -> Response:
+        return Response(status_code=200)
+
+    return Starlette(routes=[*health_routes(store, "heath"), Route("/{path:path}", anything)])
