@@ -171,7 +171,7 @@ def _literal(value: Any) -> Any:
 
 
 def _dump(project: Definition) -> str:
-    yaml = YAML(typ="safe", pure=True)
+    yaml = YAML(typ="safe")
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel declares it as None only
     yaml.default_flow_style = False
     yaml.width = 4096
