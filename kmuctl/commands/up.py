@@ -135,7 +135,7 @@ def _show_failures(console: Console, stack: Stack, host: Host, failed: list[Outc
 
 
 def _last_lines(stack: Stack, host: Host, container: str) -> list[str]:
-    """None when the engine went away meanwhile: the report is worth more than its logs."""
+    """No lines when the engine went away meanwhile: the report is worth more than its logs."""
     with suppress(KmuError):
         return host.engine.logs(stack.project, container, LOG_LINES).rstrip().splitlines()
     return []
