@@ -162,6 +162,10 @@ class DockerEngine:
         if found := self._find(project, container):
             found.restart(timeout=_patience(found))
 
+    def stop(self, project: str, container: str) -> None:
+        if found := self._find(project, container):
+            found.stop(timeout=_patience(found))
+
     def remove(self, project: str, containers: Iterable[str]) -> None:
         for name in containers:
             if found := self._find(project, name):

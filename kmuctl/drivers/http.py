@@ -13,6 +13,8 @@ PAUSES = (0.5, 1.0, 2.0)
 """Seconds before each further attempt."""
 BUSY = frozenset({429, 502, 503, 504})
 """Answers that say nothing about the request itself."""
+NOT_DONE = frozenset({429, 503})
+"""Answers that say that a change was not even tried."""
 TIMEOUT = 30
 
 
@@ -23,12 +25,12 @@ class HttpClient:
         self._address = address
 
     def ask(self, call: Call) -> Reply:
-        return self._insist(call, lambda reply: reply.status in BUSY)
+        return self._insist(call, BUSY, repeatable=True)
 
     def send(self, call: Call) -> Reply:
-        return self._insist(call, lambda reply: reply.status in (429, 503))
+        return self._insist(call, NOT_DONE, repeatable=False)
 
-    def _insist(self, call: Call, again: Callable[[Reply], bool]) -> Reply:
+    def _insist(self, call: Call, busy: frozenset[int], *, repeatable: bool) -> Reply:
         from httpx import ConnectError, TransportError
 
         for pause in (*PAUSES, None):
@@ -36,10 +38,10 @@ class HttpClient:
                 reply = self._exchange(call)
             except TransportError as error:
                 # a request that was cut off may have been carried out: only reading is repeated then
-                if pause is None or not (call.method == "GET" or isinstance(error, ConnectError)):
+                if pause is None or not (repeatable or isinstance(error, ConnectError)):
                     raise _no_answer(call, str(error) or type(error).__name__) from None
             else:
-                if pause is None or not again(reply):
+                if pause is None or reply.status not in busy:
                     return reply
             sleep(pause)
         raise AssertionError("the last attempt returns or raises")
@@ -51,9 +53,12 @@ class HttpClient:
         if address is None:
             raise _no_answer(call, "it is not running")
         headers = {**call.headers, **({"Authorization": f"Bearer {call.token.reveal()}"} if call.token else {})}
+        sign_in = (call.user[0], call.user[1].reveal()) if call.user else None
         url = f"http://{address}:{call.port}{call.path}"
         # a proxy in root's environment must see neither the request nor its token
-        response = httpx.request(call.method, url, headers=headers, json=call.body, timeout=TIMEOUT, trust_env=False)
+        response = httpx.request(
+            call.method, url, headers=headers, auth=sign_in, json=call.body, timeout=TIMEOUT, trust_env=False
+        )
         return Reply(response.status_code, response.text)
 
 

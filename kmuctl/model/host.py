@@ -67,13 +67,17 @@ class DatabaseFact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """An HTTP request to a container of the stack; `body` travels as JSON."""
+    """An HTTP request to a container of the stack; `body` travels as JSON.
+
+    It signs in with a bearer `token`, or as a `user` with a password.
+    """
 
     container: str
     port: int
     path: str
     method: str = "GET"
     token: Secret | None = None
+    user: tuple[str, Secret] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
 
@@ -89,7 +93,10 @@ class Reply:
 
 class HttpReader(Protocol):
     def ask(self, call: Call) -> Reply:
-        """A request that changes nothing. Raises HostError when nobody answers, after some attempts."""
+        """A request that changes nothing, a POST too where a protocol reads that way; asked again when cut off.
+
+        Raises HostError when nobody answers, after some attempts.
+        """
 
 
 class Http(HttpReader, Protocol):
@@ -124,6 +131,7 @@ class Engine(EngineReader, Protocol):
     def pull(self, reference: str) -> None: ...
     def build(self, reference: str, context: bytes, labels: Mapping[str, str]) -> None: ...
     def restart(self, project: str, container: str) -> None: ...
+    def stop(self, project: str, container: str) -> None: ...
     def remove(self, project: str, containers: Iterable[str]) -> None: ...
     def remove_network(self, name: str) -> None: ...
     def execute(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer: ...

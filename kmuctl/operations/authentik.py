@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Call, Host, Reader, Reply
-from kmuctl.model.secrets import Secret
-from kmuctl.model.stack import PROJECT
+from kmuctl.model.secrets import Secret, Secrets
+from kmuctl.model.stack import PROJECT, Stack
 from kmuctl.model.step import Drift, Step
+from kmuctl.operations.render import Rendered
 
 SERVER, WORKER, PORT = "authentik-server", "authentik-worker", 9000
 BLUEPRINTS = "blueprints/"
@@ -23,6 +24,15 @@ ATTEMPTS = 3
 NAMED = re.compile(r"metaapplyblueprint\n(?: +#.*\n)*? +attrs: \{identifiers: \{name: ([^}]+)\}")
 """The blueprints that one is built on."""
 OUTPOSTS, OUTPOST_DEADLINE = ("authentik Embedded Outpost", "ldap"), 120
+
+
+def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
+    """Every blueprint applied, both outposts connected."""
+    files = {path: file.content for path, file in rendered.files.items()}
+    token = secrets["authentik_bootstrap_token"]
+    yield from (blueprints := [*blueprint_steps(files, token, after=(f"container:{SERVER}", f"container:{WORKER}"))])
+    applied = tuple(step.name for step in blueprints)
+    yield outposts_step(token, after=(*applied, "container:authentik-ldap"))
 
 
 def blueprint_steps(files: Mapping[str, bytes], token: Secret, *, after: tuple[str, ...]) -> Iterator[Step]:

@@ -40,12 +40,8 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run."""
-    files = {path: file.content for path, file in rendered.files.items()}
-    token = vault.values["authentik_bootstrap_token"]
-    after = ("container:authentik-server", "container:authentik-worker")
-    yield from (blueprints := [*authentik.blueprint_steps(files, token, after=after)])
-    applied = tuple(step.name for step in blueprints)
-    yield authentik.outposts_step(token, after=(*applied, "container:authentik-ldap"))
+    for wiring in (authentik.wiring,):
+        yield from wiring(stack, vault.values, rendered)
 
 
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:

@@ -82,7 +82,7 @@ def test_the_plan_as_text(host: FakeHost) -> None:
 def test_the_exit_code_of_a_plan(up: FakeHost) -> None:
     kmuctl("up")
     assert kmuctl("up", "--dry-run", "--exit-code").stdout == "nothing to change\n"
-    up.engine.stop("homepage")
+    up.engine.stop("kmu", "homepage")
     kmuctl("up", "--dry-run", "--exit-code", code=3)
     kmuctl("up", "--dry-run")
 
@@ -103,7 +103,7 @@ def test_verbose_shows_what_is_right(up: FakeHost, words: tuple[str, ...]) -> No
 def test_up_as_json(up: FakeHost) -> None:
     site_file("[branding]\ncolor = '#112233'\n")
     kmuctl("up")
-    up.engine.stop("homepage")
+    up.engine.stop("kmu", "homepage")
     golden("up.json", pretty(as_json(kmuctl("up", "--json"))))
 
 
@@ -437,7 +437,7 @@ def test_docker_that_is_not_installed(up: FakeHost, monkeypatch: pytest.MonkeyPa
 
 
 def test_exec_in_a_container_that_does_not_run(up: FakeHost) -> None:
-    up.engine.stop("element")
+    up.engine.stop("kmu", "element")
     up.engine.remove("kmu", ["synapse"])
     for name in ("synapse", "element"):
         assert f"`{name}` is not running" in kmuctl("exec", name, "--", "ls", code=1).stderr
@@ -465,7 +465,7 @@ def test_no_link_for_a_stranger(up: FakeHost) -> None:
 
 @pytest.mark.parametrize(("there", "state"), [(True, "exited"), (False, "not there")])
 def test_no_link_without_authentik(up: FakeHost, there: bool, state: str) -> None:
-    up.engine.stop("authentik-worker") if there else up.engine.remove("kmu", ["authentik-worker"])
+    up.engine.stop("kmu", "authentik-worker") if there else up.engine.remove("kmu", ["authentik-worker"])
     assert kmuctl("login-link", code=1).stderr == (
         f"error: authentik-worker is {state}\n\nhint: `kmuctl up` starts it\n"
     )

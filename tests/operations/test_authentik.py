@@ -74,7 +74,7 @@ def test_a_token_that_authentik_does_not_know() -> None:
 @pytest.mark.parametrize("container", ["authentik-server", "authentik-worker"])
 def test_a_plan_without_authentik_says_that_it_cannot_know(container: str) -> None:
     host = running()
-    host.engine.stop(container)
+    host.engine.stop("kmu", container)
     assert plan(host)["blueprint:10-base"].state is State.BLOCKED
     assert host.text(f"{FOLDER}/rendered/blueprints/10-base.yaml")
 

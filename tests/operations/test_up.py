@@ -246,7 +246,7 @@ def test_a_container_that_keeps_crashing_is_given_up_early() -> None:
 
 def test_a_stopped_container_is_started_again() -> None:
     host = running()
-    host.engine.stop("homepage")
+    host.engine.stop("kmu", "homepage")
     outcomes = go_up(host)
     assert changed(outcomes) == {"container:homepage"}
     assert outcomes["container:homepage"].cause == "homepage is exited (exit code 0)"

@@ -1,0 +1,1 @@
+"""Stalwart: its settings are objects in its own database, read and written over JMAP."""

@@ -1,0 +1,237 @@
+"""The Docker engine in memory, and Compose as far as kmuctl uses it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from ruamel.yaml import YAML
+
+from kmuctl.model.errors import HostError, StepFailed
+from kmuctl.model.host import Answer, ContainerFact
+from tests.fakes.untaught import Untaught
+
+if TYPE_CHECKING:
+    from tests.fakes.host import FakeHost
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What becomes of a container: it is starting for so many looks, and ends as this."""
+
+    starting: int = 0
+    end: Literal["healthy", "unhealthy", "restarting", "exited"] = "healthy"
+    says: str = ""
+    cured_by_restart: bool = False
+
+
+@dataclass(slots=True)
+class FakeContainer:
+    definition: dict[str, Any]
+    image_id: str
+    serial: int
+    folder: str
+    started: int
+    looks: int = 0
+    stopped: bool = False
+
+    def fact(self, script: Script) -> ContainerFact:
+        common = ContainerFact(
+            state="running",
+            health="healthy" if "healthcheck" in self.definition else "",
+            labels={**self.definition["labels"], "com.docker.compose.project.working_dir": self.folder},
+            image=self.definition["image"],
+            image_id=self.image_id,
+            started=self.started,
+        )
+        if self.stopped:
+            return replace(common, state="exited", health="")
+        if self.looks <= script.starting:
+            return replace(common, health="starting", last_check=script.says)
+        match script.end:
+            case "healthy":
+                return common
+            case "unhealthy":
+                return replace(common, health="unhealthy", last_check=script.says)
+            case "restarting":
+                return replace(common, state="restarting", health="", restarts=12, exit_code=78)
+            case "exited":
+                return replace(common, state="exited", health="", exit_code=1)
+
+
+class FakeEngine:
+    """Starts what the rendered `compose.yaml` on the host says, as `docker compose up NAME` would."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.number = "28.3.0"
+        self.unreachable: HostError | None = None
+        self.registry: set[str] | None = None
+        """Images that can be pulled; None: all."""
+        self.images: dict[str, dict[str, str]] = {}
+        self.made: dict[str, FakeContainer] = {}
+        self.subnets: dict[str, str] = {}
+        self.held: set[tuple[int, str]] = set()
+        self.scripts: dict[str, Script] = {}
+        self.caddy_refuses = ""
+        self.caddy_loads = 0
+        self._caddyfile = ""
+        self._serial = 0
+
+    def clone(self, host: FakeHost) -> FakeEngine:
+        twin = copy.copy(self)
+        twin.host = host
+        twin.images, twin.scripts = copy.deepcopy(self.images), dict(self.scripts)
+        twin.made = {name: replace(item) for name, item in self.made.items()}
+        twin.subnets, twin.held = dict(self.subnets), set(self.held)
+        return twin
+
+    def version(self) -> str:
+        if self.unreachable:
+            raise self.unreachable
+        return self.number
+
+    def folder(self) -> str:
+        return "/var/lib/docker"
+
+    def containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
+        wanted = None if names is None else set(names)
+        with self.host.mutex:
+            return {
+                name: self._look(name, item) for name, item in self.made.items() if wanted is None or name in wanted
+            }
+
+    def _look(self, name: str, item: FakeContainer) -> ContainerFact:
+        item.looks += 1
+        return item.fact(self.scripts.get(name, Script()))
+
+    def image(self, reference: str) -> dict[str, str] | None:
+        return self.images.get(reference)
+
+    def networks(self) -> dict[str, list[str]]:
+        with self.host.mutex:
+            return {name: [subnet] for name, subnet in self.subnets.items()}
+
+    def ports(self, project: str) -> set[tuple[int, str]]:
+        return self.held
+
+    def logs(self, project: str, container: str, lines: int) -> str:
+        script = self.scripts.get(container, Script())
+        return f"{container} says: {script.says or 'nothing'}\n" if container in self.made else ""
+
+    def ask(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
+        if (container, tuple(command[:2])) == ("caddy", ("caddy", "adapt")):
+            answer = json.dumps({"adapted": stdin.decode()})
+            return Answer(1, "", f"Error: {self.caddy_refuses}") if self.caddy_refuses else Answer(0, answer)
+        if container == "caddy" and command[0] == "curl":
+            return Answer(0, json.dumps({"adapted": self._caddyfile}))
+        if program := self.host.http.programs.get(container):
+            return program.look(tuple(command), stdin)
+        raise Untaught(f"ask {container}: {' '.join(command)}")
+
+    def pull(self, reference: str) -> None:
+        if self.registry is not None and reference not in self.registry:
+            raise StepFailed(f"cannot pull `{reference}`: manifest unknown", hint="check the name under [images]")
+        self.images[reference] = {"id": f"sha256:{reference}"}
+
+    def build(self, reference: str, context: bytes, labels: Mapping[str, str]) -> None:
+        self.images[reference] = {**labels, "id": f"sha256:{hashlib.sha256(context).hexdigest()}"}
+
+    def restart(self, project: str, container: str) -> None:
+        self.made[container].looks, self.made[container].started = 0, self.host.tick()
+        if self.scripts.get(container, Script()).cured_by_restart:
+            del self.scripts[container]
+
+    def remove(self, project: str, containers: Iterable[str]) -> None:
+        for name in containers:
+            del self.made[name]
+
+    def remove_network(self, name: str) -> None:
+        del self.subnets[name]
+
+    def execute(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
+        if (container, tuple(command[:4])) == ("caddy", ("timeout", "60", "caddy", "reload")):
+            self._load_caddyfile("/opt/kmu/rendered")
+            return Answer(0, "")
+        if program := self.host.http.programs.get(container):
+            return program.execute(tuple(command), stdin)
+        raise Untaught(f"execute {container}: {' '.join(command)}")
+
+    def stop(self, project: str, container: str) -> None:
+        self.made[container].stopped = True
+
+    def compose_up(self, command: tuple[str, ...], folder: str | None) -> Answer:
+        """Create, recreate or start one container; nothing when it runs as defined."""
+        *project_words, name = command[2:]
+        assert folder is not None, "Compose needs the project's folder"
+        place = ("--project-name", "kmu", "--project-directory", folder, "--file", f"{folder}/compose.yaml")
+        assert tuple(project_words) == (*place, "up", "--detach", "--no-build", "--quiet-pull")
+        project = parse_project(self.host.text(f"{folder}/compose.yaml"))
+        definition = project["services"][name]
+        image = self.images.get(definition["image"])
+        assert image is not None, f"{name} starts before its image is there"
+        self._require_mounts(name, definition, project, folder)
+        self._make_networks(definition, project)
+        present = self.made.get(name)
+        if present and (present.definition, present.image_id) == (definition, image["id"]):
+            if present.stopped:
+                present.stopped, present.looks, present.started = False, 0, self.host.tick()
+            return Answer(0, "")
+        self._serial += 1
+        self.made[name] = FakeContainer(definition, image["id"], self._serial, folder, self.host.tick())
+        self._started(name, folder)
+        return Answer(0, "")
+
+    def compose_down(self, command: tuple[str, ...], folder: str | None) -> Answer:
+        if command[4:] != ("down", "--remove-orphans", "--volumes"):
+            raise Untaught(f"run: {' '.join(command)}")
+        self.made.clear()
+        self.subnets = {name: subnet for name, subnet in self.subnets.items() if not name.startswith(f"{command[3]}_")}
+        return Answer(0, "")
+
+    def _require_mounts(self, name: str, definition: dict[str, Any], project: dict[str, Any], folder: str) -> None:
+        volumes = [str(volume).split(":", 1)[0] for volume in definition.get("volumes", ())]
+        secrets = [project["secrets"][secret["source"]]["file"] for secret in definition.get("secrets", ())]
+        for source in (*volumes, *definition.get("env_file", ()), *secrets):
+            path = posixpath.normpath(posixpath.join(folder, source))
+            assert path in self.host.nodes, f"{name} mounts `{path}`, which is not there"
+
+    def _make_networks(self, definition: dict[str, Any], project: dict[str, Any]) -> None:
+        for network in definition.get("networks", ()):
+            name = f"{project['name']}_{network}"
+            subnet = project["networks"][network]["ipam"]["config"][0]["subnet"]
+            assert self.subnets.setdefault(name, subnet) == subnet, f"network {name} has another subnet already"
+
+    def _started(self, name: str, folder: str) -> None:
+        if name == "caddy":
+            self._load_caddyfile(folder)
+        if name == "postgres":
+            self.host.cluster.start(folder)
+        if program := self.host.http.programs.get(name):
+            program.start(folder)
+
+    def _load_caddyfile(self, folder: str) -> None:
+        self._caddyfile = self.host.text(f"{folder}/caddy/Caddyfile")
+        self.caddy_loads += 1
+
+
+@cache
+def parse_project(text: str) -> dict[str, Any]:
+    """A Compose file as Compose understands it: every `$$` is a dollar."""
+    project: dict[str, Any] = _single_dollars(YAML(typ="safe").load(text))
+    return project
+
+
+def _single_dollars(value: Any) -> Any:
+    if isinstance(value, str):
+        assert "$" not in value.replace("$$", ""), f"Compose would expand `{value}`"
+        return value.replace("$$", "$")
+    if isinstance(value, dict):
+        return {_single_dollars(key): _single_dollars(item) for key, item in value.items()}
+    return [_single_dollars(item) for item in value] if isinstance(value, list) else value
