@@ -58,7 +58,7 @@ class Registry:
         return self.rows(host, name, ids=ids) if ids else []
 
     def change(self, host: Host, name: str, **arguments: Any) -> Row:
-        """`create` {any: body}, `update` {id: patch}, `destroy` [ids]. Raises StepFailed with what it refuses, and why."""
+        """`create` {any: body}, `update` {id: patch}, `destroy` [ids]. Raises StepFailed with what it refuses."""
         return self._answer(host.http.send(self._call({f"x:{name}/set": arguments})), name)
 
     def _call(self, methods: Mapping[str, Any]) -> Call:
