@@ -17,9 +17,14 @@ from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
 from kmuctl.operations.plan import with_predecessors
 from kmuctl.operations.render import Rendered, render
+from kmuctl.operations.stalwart import settings as stalwart_settings
+from kmuctl.operations.stalwart.pause import with_mail_paused, without_pause
+from kmuctl.operations.stalwart.setup import setup_step
 from kmuctl.operations.vault import Vault, secrets_step
 
 PANEL_IMAGE = "kmuctl-panel:"
+PREPARATIONS = {"stalwart": setup_step}
+"""What comes before a container starts for people."""
 
 
 def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
@@ -31,7 +36,8 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     yield from images.values()
     written = tuple(step.name for step in prepared)
     yield from network_steps(stack, after=written)
-    yield from (running := [*_run(stack, vault, rendered, written)])
+    running = with_mail_paused(_run(stack, vault, rendered, written), rendered.containers, after=written)
+    yield from running
     yield from _wire(stack, vault, rendered)
     caddyfile, definition = rendered.files["caddy/Caddyfile"].content, rendered.containers["caddy"]
     yield caddy.config_step(caddyfile, definition, after=("container:caddy",))
@@ -40,7 +46,7 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run."""
-    for wiring in (authentik.wiring,):
+    for wiring in (authentik.wiring, stalwart_settings.wiring):
         yield from wiring(stack, vault.values, rendered)
 
 
@@ -79,6 +85,9 @@ def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ..
                 *(f"database:{database.name}" for database in service.databases),
                 *(f"container:{other}" for other in definition.get("depends_on", ())),
             )
+            if preparation := PREPARATIONS.get(name):
+                yield (step := preparation(stack, rendered, after=before))
+                before = (*before, step.name)
             yield container_step(stack, service.container(name), rendered, after=before)
 
 
@@ -93,7 +102,7 @@ def _start_order(service: Service, rendered: Rendered) -> list[str]:
 def for_one(service: Service, steps: Iterable[Step]) -> list[Step]:
     """The steps that bring one service, and the door to it; what concerns every app is left to a whole `up`."""
     containers = {f"container:{container.name}" for container in service.containers}
-    wanted = with_predecessors(steps, containers | {"container:caddy", "caddy:config"})
+    wanted = with_predecessors(without_pause(steps), containers | {"container:caddy", "caddy:config"})
     return [replace(step, apply=_refuse_alone) if step.name.startswith("network:") else step for step in wanted]
 
 

@@ -37,6 +37,7 @@ class FakeCluster:
             self.superuser = self.host.text(f"{folder}/secrets/postgres/postgres_password")
             self.found, self.roles = {}, {}
             self.host.http.authentik.token, self.host.http.authentik.applied = "", {}
+            self.host.http.stalwart.forget()
 
     def databases(self, password: str) -> dict[str, DatabaseFact]:
         self._sign_in(password)

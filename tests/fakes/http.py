@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Answer, Call, Reply
 from tests.fakes.authentik import FakeAuthentik
+from tests.fakes.stalwart import FakeStalwart
 from tests.fakes.untaught import Untaught
 
 if TYPE_CHECKING:
@@ -31,25 +32,29 @@ class FakeHttp:
 
     def __init__(self, host: FakeHost) -> None:
         self.sent: list[str] = []
-        self._join(host, FakeAuthentik(host))
+        self._join(host, FakeAuthentik(host), FakeStalwart(host))
 
-    def _join(self, host: FakeHost, authentik: FakeAuthentik) -> None:
+    def _join(self, host: FakeHost, authentik: FakeAuthentik, stalwart: FakeStalwart) -> None:
         self.host = host
         self.authentik = authentik
-        self.programs: dict[str, Program] = {"authentik-worker": authentik}
-        self.servers: dict[tuple[str, int], Server] = {("authentik-server", 9000): authentik}
+        self.stalwart = stalwart
+        self.programs: dict[str, Program] = {"authentik-worker": authentik, "stalwart": stalwart}
+        self.servers: dict[tuple[str, int], Server] = {
+            ("authentik-server", 9000): authentik,
+            ("stalwart", 8080): stalwart,
+        }
 
     def clone(self, host: FakeHost) -> FakeHttp:
         twin = copy.copy(self)
         twin.sent = list(self.sent)
-        twin._join(host, self.authentik.clone(host))
+        twin._join(host, self.authentik.clone(host), self.stalwart.clone(host))
         return twin
 
     def ask(self, call: Call) -> Reply:
         return self._server(call).answer(call)
 
     def send(self, call: Call) -> Reply:
-        self.sent.append(f"{call.method} {call.path}")
+        self.sent.append(_title(call))
         return self._server(call).answer(call)
 
     def _server(self, call: Call) -> Server:
@@ -59,3 +64,9 @@ class FakeHttp:
         if (call.container, call.port) not in self.servers:
             raise Untaught(f"{call.method} {call.container}:{call.port}{call.path}")
         return self.servers[call.container, call.port]
+
+
+def _title(call: Call) -> str:
+    """JMAP says in the body what it changes."""
+    methods = [method for method, _, _ in call.body["methodCalls"]] if call.path == "/jmap" else []
+    return " ".join([call.method, call.path, *methods])

@@ -82,17 +82,14 @@ def recipient_answer(service: Service, address: str, authenticated: bool) -> str
         account = account_by_address(tables, address)
     if local is None:
         return "250 2.1.5 OK" if authenticated else "550 5.1.2 Relay not allowed."
-    if lists or any(alias["name"] == name for alias in aliases) or local.get("catchAllAddress"):
-        return "250 2.1.5 OK"
     row = directory(service)
-    if row is None:
-        return "250 2.1.5 OK" if account else "550 5.1.2 Mailbox does not exist."
     try:
         plain = re.sub(r"\+[^@]*@", "@", address)
-        found = ldap_search(row, row["filterMailbox"], plain)
-    except Unreachable:
+        found = bool(ldap_search(row, row["filterMailbox"], plain)) if row else account is not None
+    except Unreachable:  # as seen: lists, too, wait for the directory
         return "451 4.4.3 Unable to verify address at this time."
-    return "250 2.1.5 OK" if found else "550 5.1.2 Mailbox does not exist."
+    known = found or lists or any(alias["name"] == name for alias in aliases) or local.get("catchAllAddress")
+    return "250 2.1.5 OK" if known else "550 5.1.2 Mailbox does not exist."
 
 
 class Talk(socketserver.StreamRequestHandler):
@@ -281,7 +278,7 @@ class Talk(socketserver.StreamRequestHandler):
         if len(words) != 2 or not self.secure:
             return "BAD LOGIN needs TLS, a user name and a password"
         answers = {"yes": "OK Authenticated", "no": "NO [AUTHENTICATIONFAILED] Authentication failed"}
-        return answers.get(self.try_login(*words), "NO [UNAVAILABLE] Directory is unavailable")
+        return answers.get(self.try_login(*words), "NO [CONTACTADMIN] LDAP error")
 
     def line_pop3(self, line: str) -> bool:
         self.say("+OK Bye" if line.upper() == "QUIT" else "-ERR DOUBLE knows QUIT only")

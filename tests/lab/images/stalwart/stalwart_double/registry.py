@@ -46,7 +46,6 @@ OWNED = {"x:AppPassword": "app_", "x:ApiKey": "API_"}
 FILTERS = {
     "x:Domain": {"name", "text"},
     "x:Account": {"name", "domainId", "text", "@type"},
-    "x:MailingList": {"name", "domainId", "text"},
     "x:DkimSignature": {"domainId"},
     "x:Certificate": {"subjectAlternativeNames"},
     "x:NetworkListener": {"name"},
@@ -90,7 +89,8 @@ class Registry:
         found = {"singleton": self.singleton(name)} if kind_of(name) == "singleton" else self.tables.get(name, {})
         if name in OWNED:
             found = {key: row for key, row in found.items() if row["_account"] == owner}
-        wanted = list(found) if keys is None else keys
+        # as seen: a singleton is told only when its id is named
+        wanted = [key for key in found if key != "singleton"] if keys is None else keys
         listed = [self._show(name, key, found[key], properties) for key in wanted if key in found]
         return {"list": listed, "notFound": [key for key in wanted if key not in found], "state": "double"}
 

@@ -1,0 +1,114 @@
+"""Stalwart in memory: the registry of the lab's double, which refuses what the schema refuses, without its server."""
+
+from __future__ import annotations
+
+import json
+import sys
+from base64 import b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kmuctl.model.host import Answer, Call, Reply
+from tests.fakes.untaught import Untaught
+
+if TYPE_CHECKING:
+    from tests.fakes.host import FakeHost
+
+sys.path.append(str(Path(__file__).parents[1] / "lab/images/stalwart"))
+
+from stalwart_double import defaults, registry, schema, server  # type: ignore[import-not-found]
+from stalwart_double.store import MemoryStore  # type: ignore[import-not-found]
+
+
+class _Registry(registry.Registry):  # type: ignore[misc]
+    """Secret files lie in the container, which is not there."""
+
+    refused: dict[str, str] = {}  # noqa: RUF012 (filled by each service)
+
+    def build_errors(self) -> list[str]:
+        return []
+
+    def update(self, name: str, key: str, patch: Any) -> None:
+        if name in self.refused:
+            raise schema.failed(next(iter(patch)), self.refused[name], self.refused[name])
+        super().update(name, key, patch)
+
+
+class _Service(server.Service):  # type: ignore[misc]
+    refused: dict[str, str] = {}  # noqa: RUF012 (see above)
+
+    def registry(self, tables: Any) -> Any:
+        made = _Registry(tables)
+        made.refused = self.refused
+        return made
+
+
+class FakeStalwart:
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.service = _Service(MemoryStore())
+
+    def clone(self, host: FakeHost) -> FakeStalwart:
+        twin = FakeStalwart(host)
+        twin.service.store._saved = dict(self.service.store._saved)
+        twin.service.recovery_admin, twin.service.refused = self.service.recovery_admin, dict(self.service.refused)
+        twin.service.reload()
+        return twin
+
+    def forget(self) -> None:
+        """Its database is a new one."""
+        self.service.store = MemoryStore()
+
+    def start(self, folder: str) -> None:
+        environment = self.host.engine.made["stalwart"].definition["environment"]
+        self.service.recovery_admin = environment.get("STALWART_RECOVERY_ADMIN", "")
+        with self.service.store.transaction() as tables:
+            defaults.insert(self.service.registry(tables))
+        self.service.reload()
+
+    def look(self, command: tuple[str, ...], stdin: bytes) -> Answer:
+        raise Untaught(f"ask stalwart: {' '.join(command)}")
+
+    def execute(self, command: tuple[str, ...], stdin: bytes) -> Answer:
+        raise Untaught(f"execute stalwart: {' '.join(command)}")
+
+    def answer(self, call: Call) -> Reply:
+        with self.service.store.transaction() as tables:
+            caller = server.identify(self.service, tables, _authorization(call))
+            if caller is None:
+                return Reply(401, '{"title": "Unauthorized"}')
+            if (call.method, call.path) == ("GET", "/jmap/session"):
+                return Reply(200, json.dumps(server.session_document(self.service, caller)))
+            if (call.method, call.path) != ("POST", "/jmap"):
+                raise Untaught(f"{call.method} {call.path}")
+            answer, reloaded = server.run_request(self.service, tables, caller, call.body)
+        if reloaded:
+            self.service.reload()
+        return Reply(200, json.dumps(answer))
+
+    def change(self, name: str, **arguments: Any) -> Any:
+        """What somebody does by hand."""
+        with self.service.store.transaction() as tables:
+            found = self.service.registry(tables)
+            for body in arguments.get("create", ()):
+                found.create(f"x:{name}", body, None)
+            for key, patch in arguments.get("update", {}).items():
+                found.update(f"x:{name}", key, patch)
+            for key in arguments.get("destroy", ()):
+                found.destroy(f"x:{name}", key)
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Objects of this type cannot be changed any more."""
+        self.service.refused = {**self.service.refused, name: reason}
+
+    def rows(self, name: str) -> dict[str, dict[str, Any]]:
+        with self.service.store.transaction() as tables:
+            found: dict[str, dict[str, Any]] = tables.get(f"x:{name}", {})
+        return found
+
+
+def _authorization(call: Call) -> str:
+    if call.token:
+        return f"Bearer {call.token.reveal()}"
+    user, password = call.user or ("", None)
+    return "Basic " + b64encode(f"{user}:{password.reveal() if password else ''}".encode()).decode()
