@@ -165,7 +165,7 @@ def test_mail_stops_before_its_directory_restarts(container: str) -> None:
         order.append(f"start {command[-1]}")
         return compose_up(command, folder, stdin)
 
-    host.engine.stop = stopping  # type: ignore[method-assign]
+    host.engine.stop = stopping  # type: ignore[method-assign, assignment]
     host.engine.compose_up = starting  # type: ignore[method-assign, assignment]
     assert plan(host)["mail:pause"].cause.startswith(f"{container} restarts ({container} is exited")
     outcomes = go_up(host)
