@@ -79,6 +79,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(guarded(function))
 
 
+secrets = typer.Typer(help="What only this site knows.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(secrets, name="secrets")
+
+
 YesOption = Annotated[bool, typer.Option("--yes", help="Ask nothing.")]
 
 
@@ -247,6 +251,25 @@ def login_link(
     from kmuctl.commands.operate import show_login_link
 
     show_login_link(known.console, known.stack(), user)
+
+
+@secrets.command("list")
+@guarded
+def list_(known: Globals) -> None:
+    """Show every secret and which services read it; no values."""
+    from kmuctl.commands.secrets import show
+
+    show(known.console, known.stack())
+
+
+@secrets.command()
+@guarded
+def rotate(known: Globals, name: Annotated[str, typer.Argument(help="As `secrets list` shows it.")]) -> None:
+    """Give one secret a new value, on both sides; services that read it restart."""
+    from kmuctl.commands.secrets import rotate as rotate_
+
+    if not rotate_(known.console, known.stack(), known.site, name.lower()):
+        raise typer.Exit(FAILED)
 
 
 def main() -> None:

@@ -17,10 +17,11 @@ from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
 from kmuctl.operations.plan import with_predecessors
 from kmuctl.operations.render import Rendered, render
+from kmuctl.operations.renewal import renewals
 from kmuctl.operations.stalwart import settings as stalwart_settings
 from kmuctl.operations.stalwart.pause import with_mail_paused, without_pause
 from kmuctl.operations.stalwart.setup import setup_step
-from kmuctl.operations.vault import Vault, secrets_step
+from kmuctl.operations.vault import Vault, secrets_step, settled_step
 
 PANEL_IMAGE = "kmuctl-panel:"
 PREPARATIONS = {"stalwart": setup_step}
@@ -29,6 +30,13 @@ PREPARATIONS = {"stalwart": setup_step}
 
 def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     """All steps. The body sees only the stack and the secrets; the host is looked at inside the checks."""
+    steps = [*_everything(stack, vault, site_file)]
+    yield from steps
+    if vault.previous:
+        yield settled_step(vault, after=tuple(step.name for step in steps))
+
+
+def _everything(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     rendered = render(stack, vault.values)
     prepared = [*_prepare(stack, vault, rendered, site_file)]
     yield from prepared
@@ -45,9 +53,11 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 
 
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
-    """What is left to do inside the services once they run."""
+    """What is left to do inside the services once they run, and know the secrets by which they are asked."""
+    renewed = tuple(step.name for service in stack.services for step in renewals(service, vault))
     for wiring in (authentik.wiring, stalwart_settings.wiring):
-        yield from wiring(stack, vault.values, rendered)
+        for step in wiring(stack, vault.values, rendered):
+            yield replace(step, after=(*step.after, *renewed))
 
 
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:
@@ -75,7 +85,7 @@ def _images(stack: Stack) -> Iterator[Step]:
 def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ...]) -> Iterator[Step]:
     """Containers after their images, their databases and the containers that they depend on."""
     for service in stack.in_order():
-        yield from (database_step(database, vault.values) for database in service.databases)
+        yield from (database_step(database, vault) for database in service.databases)
         for name in _start_order(service, rendered):
             definition = rendered.containers[name]
             before = (
@@ -89,6 +99,7 @@ def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ..
                 yield (step := preparation(stack, rendered, after=before))
                 before = (*before, step.name)
             yield container_step(stack, service.container(name), rendered, after=before)
+        yield from renewals(service, vault)
 
 
 def _start_order(service: Service, rendered: Rendered) -> list[str]:
