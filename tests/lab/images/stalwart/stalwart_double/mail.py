@@ -17,6 +17,7 @@ from ldap3.utils.conv import escape_filter_chars
 from .schema import resolve_secret
 from .server import Service, account_by_address, app_password_owner, is_recovery_admin, local_password_fits
 from .store import Row
+from .webhooks import tell
 
 GREETINGS = {
     "smtp": "220 {host} Stalwart ESMTP at your service (double)",
@@ -134,12 +135,16 @@ class Talk(socketserver.StreamRequestHandler):
         super().setup()
 
     def try_login(self, login: str, password: str) -> str:
+        about = {"accountName": login, "remoteIp": self.client_address[0].removeprefix("::ffff:")}
         try:
             if log_in(self.server.service, login, password):
                 self.account = login
+                tell(self.server.service, "auth.success", **about)
                 return "yes"
         except Unreachable:
+            tell(self.server.service, "store.ldap-error", **about)
             return "later"
+        tell(self.server.service, "auth.failed", **about)
         return "no"
 
     def line_smtp(self, line: str) -> bool:
@@ -237,6 +242,8 @@ class Talk(socketserver.StreamRequestHandler):
         with self.server.service.store.transaction() as tables:
             message = {"from": self.sender, "to": self.recipients, "text": "".join(lines), "account": self.account}
             tables.setdefault("double:message", {})[str(time.time_ns())] = message
+        kind = "queue.authenticated-message-queued" if self.account else "queue.message-queued"
+        tell(self.server.service, kind, **{"from": self.sender, "to": self.recipients})
         self.say("250 2.0.0 Message queued (stored by the double, never sent on).")
         return True
 
