@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -45,7 +46,7 @@ def plan(**changes: Any) -> Any:
 @pytest.fixture(scope="module")
 def host() -> Any:
     """Every object as planned; the server was started with the planned listeners."""
-    host = RealHost()
+    host: Any = RealHost()
     fulfil(plan(), Registry(user=admin()), host)
     load(host)
     return host
@@ -130,7 +131,7 @@ def test_what_noreply_sends_lies_in_the_mailbox(host: Any) -> None:
         with _submission(port) as link:
             link.login(f"noreply@{DOMAIN}", PEOPLE["noreply"])
             link.send_message(message)
-        eventually(lambda subject=subject: _found(subject), within=30, what="the mail in the mailbox")
+        eventually(partial(_found, subject), within=30, what="the mail in the mailbox")
 
 
 def _submission(port: int) -> smtplib.SMTP:
