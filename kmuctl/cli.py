@@ -249,5 +249,17 @@ def login_link(
     show_login_link(known.console, known.stack(), user)
 
 
+@command
+def dns(
+    known: Globals,
+    format_: Annotated[str, typer.Option("--format", metavar="FORMAT", help="table, zone (BIND) or json.")] = "",
+) -> None:
+    """Show every DNS record that the site needs, DKIM too once mail runs, and what reverse DNS must say."""
+    from kmuctl.commands import dns as command_
+
+    command_.require_format(known.console, format_)
+    command_.run(known.console, known.stack(), format_)
+
+
 def main() -> None:
     run(app)
