@@ -79,6 +79,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(guarded(function))
 
 
+certs = typer.Typer(help="The certificates of mail and calls.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(certs, name="certs")
+
+
 YesOption = Annotated[bool, typer.Option("--yes", help="Ask nothing.")]
 
 
@@ -247,6 +251,16 @@ def login_link(
     from kmuctl.commands.operate import show_login_link
 
     show_login_link(known.console, known.stack(), user)
+
+
+@certs.command()
+@guarded
+def sync(known: Globals) -> None:
+    """Hand the certificates that Caddy renewed to mail and calls; a timer does it every hour."""
+    from kmuctl.commands.certs import run as synchronize
+
+    if not synchronize(known.console, known.stack()):
+        raise typer.Exit(FAILED)
 
 
 @command

@@ -70,7 +70,7 @@ def lacking(records: Iterable[Record]) -> list[str]:
     types = {record.type for record in records if not record.complete}
     known = {
         "A": "the server's address is not known: put it into [host] ipv4",
-        "TXT": "SPF: add `spf = \"...\"` to the relay under [mail], the name that your relay's guide says to include",
+        "TXT": 'SPF: add `spf = "..."` to the relay under [mail], the name that your relay\'s guide says to include',
     }
     return [text for kind, text in known.items() if kind in types]
 

@@ -11,12 +11,13 @@ from kmuctl.model.host import Host
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
-from kmuctl.operations import authentik, caddy
+from kmuctl.operations import authentik, caddy, certs
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
 from kmuctl.operations.plan import with_predecessors
 from kmuctl.operations.render import Rendered, render
+from kmuctl.operations.timers import own_program, timer_steps
 from kmuctl.operations.vault import Vault, secrets_step
 
 PANEL_IMAGE = "kmuctl-panel:"
@@ -30,17 +31,18 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     images = {step.name: step for step in _images(stack)}
     yield from images.values()
     written = tuple(step.name for step in prepared)
+    yield from timer_steps(stack, own_program(), after=written)
     yield from network_steps(stack, after=written)
     yield from (running := [*_run(stack, vault, rendered, written)])
-    yield from _wire(stack, vault, rendered)
     caddyfile, definition = rendered.files["caddy/Caddyfile"].content, rendered.containers["caddy"]
     yield caddy.config_step(caddyfile, definition, after=("container:caddy",))
+    yield from _wire(stack, vault, rendered)
     yield orphans_step(stack, after=tuple(step.name for step in running))
 
 
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run."""
-    for wiring in (authentik.wiring,):
+    for wiring in (authentik.wiring, certs.wiring):
         yield from wiring(stack, vault.values, rendered)
 
 

@@ -9,7 +9,6 @@ from kmuctl.model.site import Site
 IMAGE = "nextcloud:34.0.4-apache"
 
 
-
 def records(site: Site) -> tuple[Record, ...]:
     """Calendars and contacts are found by the domain of one's address; the path, so that nobody needs a redirect."""
     return tuple(
