@@ -63,7 +63,9 @@ class FakeTls:
         made = self.host.engine.made.get(door.container)
         if made is None or made.stopped:
             raise HostError(f"`{door.container}` speaks no TLS on port {door.port}: it is not running")
-        programs = {"coturn": self.host.http.coturn, "stalwart": self.host.http.stalwart}
-        if door.container not in programs:
-            raise Untaught(f"TLS with {door.container}")
-        return programs[door.container].serial(door)
+        match door.container:
+            case "coturn":
+                return self.host.http.coturn.serial(door)
+            case "stalwart":
+                return self.host.http.stalwart.serial(door)
+        raise Untaught(f"TLS with {door.container}")
