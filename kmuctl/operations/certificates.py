@@ -1,4 +1,4 @@
-"""What a certificate says: whether it is fit for a name, and which one it is."""
+"""Certificates: where those of the site lie, whether one is fit for a name, and which one it is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from kmuctl.model.host import Reader
+from kmuctl.model.stack import Stack
+from kmuctl.operations.caddy import CADDY
+
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
+
+
+ISSUERS = {
+    ("acme", False): "acme-v02.api.letsencrypt.org-directory",
+    ("acme", True): "acme-staging-v02.api.letsencrypt.org-directory",
+    ("internal", False): "local",
+    ("internal", True): "local",
+}
+"""Folders in Caddy's storage (upstream/matrix-coturn-caddy.md 6.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +88,38 @@ def _leaf(content: bytes) -> Certificate:
     from cryptography import x509
 
     return x509.load_pem_x509_certificates(content)[0]
+
+
+def of_caddy(stack: Stack) -> bool:
+    """Caddy gets certificates and renews them, by itself."""
+    return (stack.site.tls.mode, stack.site.tls.staging) in ISSUERS
+
+
+def has_source(stack: Stack) -> bool:
+    return stack.site.tls.mode != "off" or stack.site.tls.given is not None
+
+
+def pair_of(stack: Stack, host: Reader, name: str) -> Pair | None:
+    certificate, key = (host.read(path) for path in files_of(stack, name))
+    return Pair(certificate, key) if certificate and key else None
+
+
+def files_of(stack: Stack, name: str) -> tuple[str, str]:
+    """Certificate and key of a name: of Caddy's making, or the company's own as Caddy serves it."""
+    tls = stack.site.tls
+    if tls.mode == "files":
+        folder = stack.data(CADDY, "certs")
+        return f"{folder}/site.crt", f"{folder}/site.key"
+    if tls.given:
+        return tls.given
+    folder = f"{stack.data(CADDY, 'data')}/caddy/certificates/{ISSUERS[tls.mode, tls.staging]}/{name}"
+    return f"{folder}/{name}.crt", f"{folder}/{name}.key"
+
+
+def without(stack: Stack, host: Reader) -> list[str]:
+    """Public names whose certificate Caddy is still to get."""
+    if not of_caddy(stack):
+        return []
+    files = {name: files_of(stack, name) for name in stack.hosts()}
+    present = host.facts(path for pair in files.values() for path in pair)
+    return [name for name, pair in files.items() if not present.keys() >= set(pair)]

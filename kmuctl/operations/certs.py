@@ -17,17 +17,10 @@ from kmuctl.model.stack import PROJECT, Stack
 from kmuctl.model.step import Drift, Step
 from kmuctl.operations import caddy
 from kmuctl.operations.caddy import CADDY
-from kmuctl.operations.certificates import Fault, Pair, fault, serial
+from kmuctl.operations.certificates import Fault, Pair, fault, has_source, of_caddy, pair_of, serial, without
 from kmuctl.operations.render import Rendered
 from kmuctl.operations.stalwart.registry import Registry, Row, known_key
 
-ISSUERS = {
-    ("acme", False): "acme-v02.api.letsencrypt.org-directory",
-    ("acme", True): "acme-staging-v02.api.letsencrypt.org-directory",
-    ("internal", False): "local",
-    ("internal", True): "local",
-}
-"""Folders in Caddy's storage (upstream/matrix-coturn-caddy.md 6.3)."""
 PATIENCE = 60
 """Seconds that Caddy may take for its certificates after a start; without DNS it takes days."""
 DEADLINE = 20
@@ -59,7 +52,7 @@ INSIDE = {"@type": "File", "filePath": f"/certs/{MAIL.host}.pem"}
 
 
 def consumers(stack: Stack) -> list[Consumer]:
-    return [consumer for consumer in (CALLS, MAIL) if consumer.container in stack and _has_source(stack)]
+    return [consumer for consumer in (CALLS, MAIL) if consumer.container in stack and has_source(stack)]
 
 
 def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
@@ -89,8 +82,8 @@ def awaited_step(stack: Stack) -> Step:
             return Drift("can be seen when Caddy runs", unknown=True)
         found = [item for consumer in consumers(stack) if (item := _fault(stack, host, consumer))]
         if torn := [item.text for item in found if item.torn]:
-            return Drift(torn[0], hopeless=not _of_caddy(stack))
-        missing = [*without(stack, host), *(item.text for item in found if _of_caddy(stack))]
+            return Drift(torn[0], hopeless=not of_caddy(stack))
+        missing = [*without(stack, host), *(item.text for item in found if of_caddy(stack))]
         return Drift(f"Caddy is getting {_named(missing)}", unknown=True) if missing and _fresh(stack, host) else None
 
     after = ("container:caddy", "caddy:config", *(["certificate"] if stack.site.tls.mode == "files" else []))
@@ -209,48 +202,13 @@ def _default(registry: Registry, host: Reader) -> str | None:
 
 
 def usable(stack: Stack, host: Reader, consumer: Consumer) -> Pair | None:
-    pair = _pair(stack, host, consumer.name(stack))
+    pair = pair_of(stack, host, consumer.name(stack))
     return pair if pair and fault(pair, consumer.name(stack)) is None else None
 
 
 def _fault(stack: Stack, host: Reader, consumer: Consumer) -> Fault | None:
-    pair = _pair(stack, host, consumer.name(stack))
+    pair = pair_of(stack, host, consumer.name(stack))
     return fault(pair, consumer.name(stack)) if pair else None
-
-
-def _of_caddy(stack: Stack) -> bool:
-    """Caddy gets certificates and renews them, by itself."""
-    return (stack.site.tls.mode, stack.site.tls.staging) in ISSUERS
-
-
-def _has_source(stack: Stack) -> bool:
-    return stack.site.tls.mode != "off" or stack.site.tls.given is not None
-
-
-def _pair(stack: Stack, host: Reader, name: str) -> Pair | None:
-    certificate, key = (host.read(path) for path in _files(stack, name))
-    return Pair(certificate, key) if certificate and key else None
-
-
-def _files(stack: Stack, name: str) -> tuple[str, str]:
-    """Certificate and key of a name: of Caddy's making, or the company's own as Caddy serves it."""
-    tls = stack.site.tls
-    if tls.mode == "files":
-        folder = stack.data(CADDY, "certs")
-        return f"{folder}/site.crt", f"{folder}/site.key"
-    if tls.given:
-        return tls.given
-    folder = f"{stack.data(CADDY, 'data')}/caddy/certificates/{ISSUERS[tls.mode, tls.staging]}/{name}"
-    return f"{folder}/{name}.crt", f"{folder}/{name}.key"
-
-
-def without(stack: Stack, host: Reader) -> list[str]:
-    """Public names whose certificate Caddy is still to get."""
-    if not _of_caddy(stack):
-        return []
-    files = {name: _files(stack, name) for name in stack.hosts()}
-    present = host.facts(path for pair in files.values() for path in pair)
-    return [name for name, pair in files.items() if not present.keys() >= set(pair)]
 
 
 def faults(stack: Stack, host: Reader) -> list[str]:
@@ -268,7 +226,7 @@ def missing(stack: Stack, host: Reader) -> list[str]:
             "hands those of mail and calls on"
         ]
     served = [consumer.name(stack) for consumer in (CALLS, MAIL) if consumer.container in stack]
-    if served and not _has_source(stack):
+    if served and not has_source(stack):
         return [
             f"the proxy in front has the certificates: {' and '.join(served)} have none for mail and calls. Put files "
             "with them on this machine, and name them as `certificate` and `key` under [tls]"
