@@ -82,6 +82,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 certs = typer.Typer(help="The certificates of mail and calls.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(certs, name="certs")
 
+secrets = typer.Typer(help="What only this site knows.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(secrets, name="secrets")
+
 
 YesOption = Annotated[bool, typer.Option("--yes", help="Ask nothing.")]
 
@@ -273,6 +276,25 @@ def dns(
 
     command_.require_format(known.console, format_)
     command_.run(known.console, known.stack(), format_)
+
+
+@secrets.command("list")
+@guarded
+def list_(known: Globals) -> None:
+    """Show every secret and which services read it; no values."""
+    from kmuctl.commands.secrets import show
+
+    show(known.console, known.stack())
+
+
+@secrets.command()
+@guarded
+def rotate(known: Globals, name: Annotated[str, typer.Argument(help="As `secrets list` shows it.")]) -> None:
+    """Give one secret a new value, on both sides; services that read it restart."""
+    from kmuctl.commands.secrets import rotate as rotate_
+
+    if not rotate_(known.console, known.stack(), known.site, name.lower()):
+        raise typer.Exit(FAILED)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
@@ -48,14 +49,18 @@ def _summary(counts: dict[str, int]) -> str:
     return f"not ready: {counts['failed']} failed, {numbers}" if counts["failed"] else numbers
 
 
-def run(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) -> bool:
-    """Bring the stack up; whether everything holds."""
+def run(
+    console: Console, stack: Stack, site: Path, only: str = "", *, pull: bool = False,
+    prepare: Callable[[Host], None] = lambda host: None,
+) -> bool:  # fmt: skip
+    """Bring the stack up; whether everything holds. `prepare` comes first, when nobody else is at work."""
     console.if_interrupted = GOES_ON
     host = _fit_host(console, stack, only)
     open_vault(stack, host)  # a broken secrets file stops us before anything is written
     folder = stack.folder
     with locked(host, folder, "up"), journaled(host, folder, "up", only=only) as end:
         started = monotonic()
+        prepare(host)
         steps = _steps(stack, host, site, only, pull=pull)
         with closing(converge(steps, host)) as events:
             outcomes = console.follow(events, len(steps))

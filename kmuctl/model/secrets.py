@@ -12,11 +12,17 @@ import string
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
+from typing import TYPE_CHECKING
 
-from kmuctl.model.errors import Problems
+from kmuctl.model.errors import ConfigError, Problems
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
 
 REFERENCE = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_]*)\s*\}\}")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+PREVIOUS = "_previous"
+"""Of the name under which an old value is kept until both sides know the new one."""
 HINT = "mend the file by hand, or put back the copy from your backup; kmuctl never overwrites a value"
 
 
@@ -104,16 +110,46 @@ def append(text: str, new: Mapping[str, Secret]) -> str:
     return head + "".join(f"{name.upper()}={_quote(value.reveal())}\n" for name, value in new.items())
 
 
+def exchange(text: str, name: str, new: Secret) -> str:
+    """The secrets file with another value for one name, and the old one beside it as `NAME_PREVIOUS`.
+
+    Raises ConfigError when the value is not the file's own: it stands elsewhere, or refers to another.
+    """
+    key = name.upper()
+    for binding in _lines(text):
+        if (binding.key or "").upper() == key and not REFERENCE.search(binding.value or ""):
+            old, line = binding.value or "", binding.original.string
+            lines = f"{key}={_quote(new.reveal())}\n{key}{PREVIOUS.upper()}={_quote(old)}\n"
+            return text.replace(line, line[: len(line) - len(line.lstrip())] + lines, 1)
+    raise ConfigError(
+        f"{key} has no value of its own in the secrets file",
+        hint="it comes from another file, or refers to another secret: change it there, then run `kmuctl up`",
+    )
+
+
+def settled(text: str) -> str:
+    """The secrets file without old values."""
+    return "".join(
+        binding.original.string
+        for binding in _lines(text)
+        if not (binding.key or "").lower().endswith(PREVIOUS)
+    )  # fmt: skip
+
+
+def _lines(text: str) -> list[Binding]:
+    from dotenv.parser import parse_stream
+
+    return [*parse_stream(StringIO(text))]
+
+
 def _quote(value: str) -> str:
     return value if re.fullmatch(r"[A-Za-z0-9_-]+", value) else f"'{value}'"
 
 
 def _bindings(text: str) -> tuple[dict[str, str], list[str]]:
-    from dotenv.parser import parse_stream
-
     values: dict[str, str] = {}
     found: list[str] = []
-    for binding in parse_stream(StringIO(text)):
+    for binding in _lines(text):
         line = binding.original.line
         if binding.error or (binding.key is not None and not NAME.fullmatch(binding.key)):
             found.append(f"line {line}: not a `NAME=value` line")

@@ -134,17 +134,18 @@ class Stack:
     def secrets(self) -> tuple[SecretSpec, ...]:
         """Every secret that this site needs, the sign-on clients' included."""
         own = [spec for service in self.services for spec in service.secrets if spec.when(self.site)]
-        return (*own, *(SecretSpec(name=name) for name in self._client_secrets()))
+        return (*own, *(SecretSpec(name=name) for name in self.client_secrets()))
 
     def readable(self, service: Service) -> frozenset[str]:
         """The names of the secrets that one service's files may hold."""
         own = {spec.name for spec in service.secrets if spec.when(self.site)}
         client = {f"{service.name}_oidc_secret"} if isinstance(service.login, Oidc) else set()
-        everyone = set(self._client_secrets()) if service.name == "authentik" else set()
+        everyone = set(self.client_secrets()) if service.name == "authentik" else set()
         known = {spec.name for spec in self.secrets()}
         return frozenset((own | client | everyone | set(service.uses)) & known)
 
-    def _client_secrets(self) -> list[str]:
+    def client_secrets(self) -> list[str]:
+        """Those of the sign-on's OpenID clients."""
         return [f"{service.name}_oidc_secret" for service in self.services if isinstance(service.login, Oidc)]
 
     def memory(self) -> int:

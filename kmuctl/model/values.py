@@ -14,7 +14,7 @@ import idna
 
 RESERVED_USERS = frozenset({
     "root", "admin", "administrator", "akadmin", "noreply", "postmaster", "abuse", "hostmaster", "webmaster",
-    "ldapservice", "kmu-break-glass", "www-data", "nobody",
+    "ldapservice", "kmu-break-glass", "kmuctl", "www-data", "nobody",
 })  # fmt: skip
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 HOST_LENGTH = 253

@@ -37,6 +37,8 @@ class Consumer:
     host: str
     doors: tuple[tuple[int, StartTls], ...]
     """Ports, each with the protocol of its STARTTLS."""
+    after: tuple[str, ...] = ()
+    """Steps that open them."""
 
     def name(self, stack: Stack) -> str:
         return stack.site.fqdn(self.host)
@@ -46,7 +48,7 @@ class Consumer:
 
 
 CALLS = Consumer("coturn", "turn", ((5349, ""),))
-MAIL = Consumer("stalwart", "mail", ((993, ""), (465, ""), (587, "smtp"), (25, "smtp")))
+MAIL = Consumer("stalwart", "mail", ((993, ""), (465, ""), (587, "smtp"), (25, "smtp")), ("stalwart:settings",))
 INSIDE = {"@type": "File", "filePath": f"/certs/{MAIL.host}.pem"}
 """The file as Stalwart's container sees it."""
 
@@ -135,7 +137,7 @@ def served_step(stack: Stack, consumer: Consumer) -> Step:
 
     return Step(
         name=f"certs:{consumer.host}:served", check=check, apply=apply, deadline=DEADLINE, logs=(consumer.container,),
-        after=(f"certs:{consumer.host}", f"container:{consumer.container}"),
+        after=(f"certs:{consumer.host}", f"container:{consumer.container}", *consumer.after),
         hint=f"`kmuctl logs {consumer.container}` shows more; then run `kmuctl certs sync` again",
     )  # fmt: skip
 

@@ -80,11 +80,13 @@ def container_step(stack: Stack, container: Container, rendered: Rendered, *, af
     )  # fmt: skip
 
 
-def compose_up(host: Host, folder: str, name: str) -> None:
+def compose_up(host: Host, folder: str, name: str, *, project: bytes = b"") -> None:
+    """Start one container as the rendered file defines it, or as another `project` does."""
     # every name spelt out: COMPOSE_FILE and its like in root's environment must not lead elsewhere
-    project = ("--project-name", PROJECT, "--project-directory", folder, "--file", f"{folder}/{FILE}")
-    command = ("docker", "compose", *project, "up", "--detach", "--no-build", "--quiet-pull", name)
-    answer = host.run(command, folder=folder)
+    file = "-" if project else f"{folder}/{FILE}"
+    place = ("--project-name", PROJECT, "--project-directory", folder, "--file", file)
+    command = ("docker", "compose", *place, "up", "--detach", "--no-build", "--no-deps", "--quiet-pull", name)
+    answer = host.run(command, stdin=project, folder=folder)
     if answer.code:
         raise StepFailed(f"`docker compose up {name}` failed: {answer.reason}", hint=_hint(answer.stderr))
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import ContainerFact, DatabaseFact, Host, Reader
-from kmuctl.model.secrets import Secrets
 from kmuctl.model.service import Database
 from kmuctl.model.stack import PROJECT
 from kmuctl.model.step import Drift, Step
+from kmuctl.operations.vault import Vault, renewal
 
 SERVER = "postgres"
 SUPERUSER_SECRET = "postgres_password"  # noqa: S105 (its name)
 
 
-def database_step(database: Database, secrets: Secrets) -> Step:
+def database_step(database: Database, vault: Vault) -> Step:
     """The role can log in with its password and owns its database, which has the right collation."""
-    password = secrets[f"{database.name}_db_password"]
-    superuser = secrets[SUPERUSER_SECRET]
+    password = vault.values[f"{database.name}_db_password"]
+    superuser = vault.values[SUPERUSER_SECRET]
+    after = (f"container:{SERVER}", *([renewal(SUPERUSER_SECRET)] if SUPERUSER_SECRET in vault.previous else []))
 
     def check(host: Reader) -> Drift | None:
         if not _serving(host.engine.containers(PROJECT, [SERVER]).get(SERVER)):
@@ -36,9 +37,7 @@ def database_step(database: Database, secrets: Secrets) -> Step:
             host.cluster.create_database(superuser.reveal(), database.name, database.collation)
         host.cluster.close_database(superuser.reveal(), database.name)
 
-    return Step(
-        name=f"database:{database.name}", check=check, apply=apply, after=(f"container:{SERVER}",), logs=(SERVER,)
-    )
+    return Step(name=f"database:{database.name}", check=check, apply=apply, after=after, logs=(SERVER,))
 
 
 def _serving(fact: ContainerFact | None) -> bool:

@@ -62,7 +62,7 @@ TRIAL = {
     "name": "Trial GmbH",
     "admin.username": "trial",
     "admin.name": "Trial User",
-    "admin.email": "trial@example.org",
+    "admin.email": f"trial@{TRIAL_DOMAIN}",
     "tls.mode": "internal",
 }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
@@ -20,6 +21,7 @@ from kmuctl.services import CATALOG
 
 OWN = sorted({compose.FILE, "secrets", *assets.FOLDERS, *(service.name for service in CATALOG)})
 """The names at the top of a rendered tree: whatever else lies there is not ours to touch."""
+FINGERPRINT_KEY = "authentik_secret_key"
 SECRET_FILE, PLAIN_FILE, SCRIPT = 0o600, 0o644, 0o755
 ROOT = 0
 
@@ -129,5 +131,16 @@ def _fill(
         used.add(name)
         return secrets[name].reveal()
 
-    text = environment.get_template(path).render(site=stack.site, stack=stack, service=service, secret=secret)
+    def fingerprint(*names: str) -> str:
+        """Changes with the secrets, and says nothing of them to whoever lacks Authentik's own key."""
+        return _fingerprint(secrets[FINGERPRINT_KEY], [secrets[name] for name in sorted(names)])
+
+    text = environment.get_template(path).render(
+        site=stack.site, stack=stack, service=service, secret=secret, fingerprint=fingerprint
+    )
     return text, bool(used)
+
+
+def _fingerprint(key: Secret, values: Iterable[Secret]) -> str:
+    joined = "\0".join(value.reveal() for value in values)
+    return hmac.digest(key.reveal().encode(), joined.encode(), "sha256").hex()[:16]

@@ -17,14 +17,27 @@ from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
 from kmuctl.operations.plan import with_predecessors
 from kmuctl.operations.render import Rendered, render
+from kmuctl.operations.renewal import renewals
+from kmuctl.operations.stalwart import settings as stalwart_settings
+from kmuctl.operations.stalwart.pause import with_mail_paused, without_pause
+from kmuctl.operations.stalwart.setup import setup_step
 from kmuctl.operations.timers import own_program, timer_steps
-from kmuctl.operations.vault import Vault, secrets_step
+from kmuctl.operations.vault import Vault, secrets_step, settled_step
 
 PANEL_IMAGE = "kmuctl-panel:"
+PREPARATIONS = {"stalwart": setup_step}
+"""What comes before a container starts for people."""
 
 
 def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     """All steps. The body sees only the stack and the secrets; the host is looked at inside the checks."""
+    steps = [*_everything(stack, vault, site_file)]
+    yield from steps
+    if vault.previous:
+        yield settled_step(vault, after=tuple(step.name for step in steps))
+
+
+def _everything(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     rendered = render(stack, vault.values)
     prepared = [*_prepare(stack, vault, rendered, site_file)]
     yield from prepared
@@ -33,7 +46,8 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     written = tuple(step.name for step in prepared)
     yield from timer_steps(stack, own_program(), after=written)
     yield from network_steps(stack, after=written)
-    yield from (running := [*_run(stack, vault, rendered, written)])
+    running = with_mail_paused(_run(stack, vault, rendered, written), rendered.containers, after=written)
+    yield from running
     caddyfile, definition = rendered.files["caddy/Caddyfile"].content, rendered.containers["caddy"]
     yield caddy.config_step(caddyfile, definition, after=("container:caddy",))
     yield from _wire(stack, vault, rendered)
@@ -41,9 +55,11 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 
 
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
-    """What is left to do inside the services once they run."""
-    for wiring in (authentik.wiring, certs.wiring):
-        yield from wiring(stack, vault.values, rendered)
+    """What is left to do inside the services once they run, and know the secrets by which they are asked."""
+    renewed = tuple(step.name for service in stack.services for step in renewals(service, vault))
+    for wiring in (authentik.wiring, stalwart_settings.wiring, certs.wiring):
+        for step in wiring(stack, vault.values, rendered):
+            yield replace(step, after=(*step.after, *renewed))
 
 
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:
@@ -71,7 +87,7 @@ def _images(stack: Stack) -> Iterator[Step]:
 def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ...]) -> Iterator[Step]:
     """Containers after their images, their databases and the containers that they depend on."""
     for service in stack.in_order():
-        yield from (database_step(database, vault.values) for database in service.databases)
+        yield from (database_step(database, vault) for database in service.databases)
         for name in _start_order(service, rendered):
             definition = rendered.containers[name]
             before = (
@@ -81,7 +97,11 @@ def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ..
                 *(f"database:{database.name}" for database in service.databases),
                 *(f"container:{other}" for other in definition.get("depends_on", ())),
             )
+            if preparation := PREPARATIONS.get(name):
+                yield (step := preparation(stack, rendered, after=before))
+                before = (*before, step.name)
             yield container_step(stack, service.container(name), rendered, after=before)
+        yield from renewals(service, vault)
 
 
 def _start_order(service: Service, rendered: Rendered) -> list[str]:
@@ -95,7 +115,7 @@ def _start_order(service: Service, rendered: Rendered) -> list[str]:
 def for_one(service: Service, steps: Iterable[Step]) -> list[Step]:
     """The steps that bring one service, and the door to it; what concerns every app is left to a whole `up`."""
     containers = {f"container:{container.name}" for container in service.containers}
-    wanted = with_predecessors(steps, containers | {"container:caddy", "caddy:config"})
+    wanted = with_predecessors(without_pause(steps), containers | {"container:caddy", "caddy:config"})
     return [replace(step, apply=_refuse_alone) if step.name.startswith("network:") else step for step in wanted]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kmuctl.model.errors import ConfigError, Problems
 from kmuctl.model.host import Host, Reader
-from kmuctl.model.secrets import Secret, Secrets, append, parse
+from kmuctl.model.secrets import PREVIOUS, Secret, Secrets, append, parse, settled
 from kmuctl.model.service import SecretSpec
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step
@@ -24,6 +24,16 @@ class Vault:
     values: Secrets
     fresh: dict[str, Secret]
     """Made in this run, not yet in the file."""
+
+    @property
+    def previous(self) -> dict[str, Secret]:
+        """Old values that a service may still hold, by the name of the secret."""
+        return {name.removesuffix(PREVIOUS): old for name, old in self.values.items() if name.endswith(PREVIOUS)}
+
+
+def renewal(name: str) -> str:
+    """The name of the step that tells a service the new value of a secret."""
+    return f"secret:{name}"
 
 
 def open_vault(stack: Stack, host: Reader) -> Vault:
@@ -103,3 +113,17 @@ def parse_missing(vault: Vault, host: Reader) -> list[str]:
     """Names made in this run that the file on the host does not have yet."""
     known = parse(read_text(host, vault.path), host.read, path=vault.path)
     return [name for name in vault.fresh if name not in known]
+
+
+def settled_step(vault: Vault, *, after: tuple[str, ...]) -> Step:
+    """Once everything else holds, nobody needs an old value any more."""
+    names = ", ".join(name.upper() for name in vault.previous)
+
+    def check(host: Reader) -> Drift | None:
+        text = read_text(host, vault.path)
+        return Drift(f"both sides know the new value of {names}") if settled(text) != text else None
+
+    def apply(host: Host) -> None:
+        host.write(vault.path, settled(read_text(host, vault.path)).encode(), mode=0o600, uid=0)
+
+    return Step(name="secrets:settled", check=check, apply=apply, after=after)

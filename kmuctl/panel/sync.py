@@ -1,7 +1,7 @@
 """The worker that will keep mailboxes in step with people: `python -m kmuctl.panel.sync`.
 
-It syncs nothing yet. It only watches whether the directory (Authentik) is ready, logs when that changes, and
-answers its health check accordingly.
+It syncs nothing yet. It watches whether the directory (Authentik) is ready, logs when that changes, and answers its
+health check accordingly; and it takes Stalwart's events, which it logs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 
-ADDRESS = "KMU_AUTHENTIK_URL"  # name of an environment variable
+from kmuctl.panel import events
+
+ADDRESS, KEY_FILE = "KMU_AUTHENTIK_URL", "KMU_STALWART_WEBHOOK_KEY_FILE"  # names of environment variables
+HOOK, HOOK_BYTES = "/webhooks/stalwart", 4_000_000
 READY = "/-/health/ready/"
 INTERVAL, PATIENCE, FRESH = 30.0, 5.0, 90.0  # seconds
 PORT = 8001
@@ -82,8 +86,10 @@ def keep_polling(watch: Watch, address: str, stop: threading.Event, interval: fl
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], watch: Watch) -> None:
+    def __init__(self, address: tuple[str, int], watch: Watch, key: str = "") -> None:
         self.watch = watch
+        self.key = key
+        """Of Stalwart's signatures; "" where there is no mail."""
         super().__init__(address, Handler)
 
 
@@ -99,6 +105,28 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, {"healthy": True, "failing": {}})
 
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if self.path != HOOK or not self.server.key:
+            self._answer(404, {"error": {"status": 404, "message": "Not Found"}})
+        elif not length.isdecimal() or int(length) > HOOK_BYTES:
+            self._answer(413, {"error": {"status": 413, "message": "Content Too Large"}})
+        else:
+            self._answer(*self._take(self.rfile.read(int(length))))
+
+    def _take(self, body: bytes) -> tuple[int, Mapping[str, object]]:
+        if not events.genuine(body, self.headers.get("X-Signature", ""), self.server.key):
+            log.warning("events with a wrong signature, from %s", self.client_address[0])
+            return 401, {"error": {"status": 401, "message": "Wrong signature"}}
+        try:
+            lines = events.lines(body)
+        except ValueError as error:
+            log.warning("events of Stalwart: %s", error)
+            return 400, {"error": {"status": 400, "message": "Bad Request"}}
+        for line in lines:
+            log.info(line)
+        return 200, {"taken": len(lines)}
+
     def _answer(self, status: int, content: Mapping[str, object]) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
@@ -112,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
         return "kmuctl"
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """The health check is the only visitor: nothing worth a line."""
+        """Health checks and events: what is worth a line has one already."""
 
 
 @contextmanager
@@ -135,12 +163,17 @@ def main(environment: Mapping[str, str]) -> int:
     if not re.fullmatch(r"https?://[^\s/]+\S*", address):
         sys.stderr.write(f"error: {ADDRESS} must be an http or https address: `{address}`\n")
         return 2
+    try:
+        key = Path(environment[KEY_FILE]).read_text(encoding="utf-8").strip() if KEY_FILE in environment else ""
+    except OSError as error:
+        sys.stderr.write(f"error: {KEY_FILE}: {error}\n")
+        return 2
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # Blocked and waited for: a handler could interrupt the main thread at any place.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     everywhere = "0.0.0.0"  # noqa: S104 - inside the container; nothing is published
-    with running(address, Server((everywhere, PORT), Watch())):
+    with running(address, Server((everywhere, PORT), Watch(), key)):
         signal.sigwait(STOPPING)
     return 0
 

@@ -51,7 +51,7 @@ SERVICE = Service(
     containers=(
         Container(name="stalwart", image="stalwartlabs/stalwart:v0.16.18", uid=2000, memory=576, deadline=240),
     ),
-    needs=("postgres",),
+    needs=("postgres", "authentik"),
     uses=("authentik_ldap_bind_password",),
     routes=(
         Route("mail", "stalwart", 8080),
@@ -70,9 +70,7 @@ SERVICE = Service(
     databases=(Database("stalwart"),),
     networks=(Network("mail", 7),),
     secrets=(
-        *secrets(
-            "stalwart_db_password", "stalwart_recovery_password", "stalwart_metrics_password", "stalwart_webhook_key"
-        ),
+        *secrets("stalwart_db_password", "stalwart_metrics_password", "stalwart_webhook_key"),
         SecretSpec(name="mail_relay_password", make=None, when=with_relay),
     ),
     data=(Data("data", uid=2000), Data("certs", uid=2000)),

@@ -8,4 +8,5 @@ SERVICE = Service(
     title="User sync",
     containers=(Container(name="usersync", image=f"kmuctl-panel:{__version__}", uid=10001, memory=96),),
     needs=("panel",),
+    uses=("stalwart_webhook_key",),
 )

@@ -16,11 +16,11 @@ RELAY = '[mail]\nrelay = { host = "smtp.provider.example", username = "acme" }\n
 RSA = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA" + 300 * "x" + "IDAQAB"
 SIGNATURES = {
     "s1": {
-        "@type": "Dkim1Ed25519Sha256", "domainId": "d1", "selector": "v1-ed25519-20261121", "stage": "active",
+        "@type": "Dkim1Ed25519Sha256", "selector": "v1-ed25519-20261121", "stage": "active",
         "publicKey": "G9fRQuYb6TSdVUPCnbKIIptK+hnJIhcPowetD9FCOaU=",
     },
     "s2": {
-        "@type": "Dkim1RsaSha256", "domainId": "d1", "selector": "v1-rsa-20261121", "stage": "active", "publicKey": RSA,
+        "@type": "Dkim1RsaSha256", "selector": "v1-rsa-20261121", "stage": "active", "publicKey": RSA,
     },
 }  # fmt: skip
 
@@ -30,10 +30,23 @@ def up(monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     """A machine on which mail runs and has its keys."""
     site_file()
     host = running()
-    rows = host.http.stalwart.rows
-    rows["Domain"]["d1"] = {"name": "acme.example"}
-    rows["DkimSignature"] = {key: dict(row) for key, row in SIGNATURES.items()}
+    sign(host, **SIGNATURES)
     return use(monkeypatch, host)
+
+
+def sign(host: FakeHost, **signatures: dict[str, str]) -> None:
+    """Keys that Stalwart has made, of which we know the public half."""
+    with host.http.stalwart.service.store.transaction() as tables:
+        [(domain, row)] = tables["x:Domain"].items()
+        row["_dkim"] = True  # and makes no more
+        found = {key: {"domainId": domain, **signature} for key, signature in signatures.items()}
+        tables.setdefault("x:DkimSignature", {}).update(found)
+
+
+def forget(host: FakeHost, name: str, *keys: str) -> None:
+    with host.http.stalwart.service.store.transaction() as tables:
+        for key in keys or [*tables[name]]:
+            del tables[name][key]
 
 
 def test_as_json(up: FakeHost) -> None:
@@ -77,17 +90,17 @@ def test_nothing_is_asked_that_changes_anything(up: FakeHost) -> None:
 
 @pytest.mark.parametrize("stage", ["pending", "retiring"])
 def test_a_key_that_comes_or_goes_is_published(up: FakeHost, stage: str) -> None:
-    up.http.stalwart.rows["DkimSignature"]["s3"] = SIGNATURES["s1"] | {"selector": "v2-ed25519", "stage": stage}
+    sign(up, s3=SIGNATURES["s1"] | {"selector": "v2-ed25519", "stage": stage})
     assert "v2-ed25519._domainkey" in kmuctl("dns").stdout
 
 
 def test_a_key_that_is_no_longer_used_is_not_published(up: FakeHost) -> None:
-    up.http.stalwart.rows["DkimSignature"]["s3"] = SIGNATURES["s1"] | {"selector": "v0-ed25519", "stage": "retired"}
+    sign(up, s3=SIGNATURES["s1"] | {"selector": "v0-ed25519", "stage": "retired"})
     assert "v0-ed25519" not in kmuctl("dns").stdout
 
 
 def test_keys_of_another_domain_are_not_ours(up: FakeHost) -> None:
-    up.http.stalwart.rows["DkimSignature"]["s3"] = SIGNATURES["s1"] | {"selector": "theirs", "domainId": "d2"}
+    sign(up, s3=SIGNATURES["s1"] | {"selector": "theirs", "domainId": "d2"})
     assert "theirs" not in kmuctl("dns").stdout
 
 
@@ -109,9 +122,10 @@ def test_without_dkim_the_others_are_shown_and_it_is_said(up: FakeHost, missing:
         case "key file":
             up.remove(f"{FOLDER}/state/stalwart.key")
         case "domain":
-            up.http.stalwart.rows["Domain"].clear()
+            forget(up, "x:DkimSignature")
+            forget(up, "x:Domain")
         case "signature":
-            del up.http.stalwart.rows["DkimSignature"]["s2"]
+            forget(up, "x:DkimSignature", "s2")
         case "right key":
             up.write(f"{FOLDER}/state/stalwart.key", b"old")
     result = kmuctl("dns")

@@ -37,17 +37,23 @@ class FakeCluster:
             self.superuser = self.host.text(f"{folder}/secrets/postgres/postgres_password")
             self.found, self.roles = {}, {}
             self.host.http.authentik.token, self.host.http.authentik.applied = "", {}
+            self.host.http.stalwart.forget()
 
     def databases(self, password: str) -> dict[str, DatabaseFact]:
         self._sign_in(password)
         return dict(self.found)
 
     def accepts(self, role: str, password: str) -> bool:
+        if role == "postgres":
+            return password == self.superuser
         return role in self.found and self.roles.get(role) == password
 
     def set_role(self, password: str, role: str, role_password: str) -> None:
         self._sign_in(password)
-        self.roles[role] = role_password
+        if role == "postgres":
+            self.superuser = role_password
+        else:
+            self.roles[role] = role_password
 
     def create_database(self, password: str, name: str, collation: str) -> None:
         self._sign_in(password)

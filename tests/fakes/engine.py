@@ -178,13 +178,14 @@ class FakeEngine:
     def stop(self, project: str, container: str) -> None:
         self.made[container].stopped = True
 
-    def compose_up(self, command: tuple[str, ...], folder: str | None) -> Answer:
+    def compose_up(self, command: tuple[str, ...], folder: str | None, stdin: bytes) -> Answer:
         """Create, recreate or start one container; nothing when it runs as defined."""
         *project_words, name = command[2:]
         assert folder is not None, "Compose needs the project's folder"
-        place = ("--project-name", "kmu", "--project-directory", folder, "--file", f"{folder}/compose.yaml")
-        assert tuple(project_words) == (*place, "up", "--detach", "--no-build", "--quiet-pull")
-        project = parse_project(self.host.text(f"{folder}/compose.yaml"))
+        file = "-" if stdin else f"{folder}/compose.yaml"
+        place = ("--project-name", "kmu", "--project-directory", folder, "--file", file)
+        assert tuple(project_words) == (*place, "up", "--detach", "--no-build", "--no-deps", "--quiet-pull")
+        project = parse_project(stdin.decode() or self.host.text(file))
         definition = project["services"][name]
         image = self.images.get(definition["image"])
         assert image is not None, f"{name} starts before its image is there"
@@ -200,8 +201,8 @@ class FakeEngine:
         self._started(name, folder)
         return Answer(0, "")
 
-    def compose_down(self, command: tuple[str, ...], folder: str | None) -> Answer:
-        if command[4:] != ("down", "--remove-orphans", "--volumes"):
+    def compose_down(self, command: tuple[str, ...], folder: str | None, stdin: bytes) -> Answer:
+        if stdin or command[4:] != ("down", "--remove-orphans", "--volumes"):
             raise Untaught(f"run: {' '.join(command)}")
         self.made.clear()
         self.subnets = {name: subnet for name, subnet in self.subnets.items() if not name.startswith(f"{command[3]}_")}

@@ -23,7 +23,7 @@ from tests.fakes.systemd import FakeSystemd
 from tests.fakes.tls import FakeTls
 from tests.fakes.untaught import Untaught
 
-Run = Callable[[tuple[str, ...], str | None], Answer]
+Run = Callable[[tuple[str, ...], str | None, bytes], Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,10 @@ class FakeHost:
             return self.systemd.run(tuple(command[1:]))
         known: dict[str, Run] = {"up": self.engine.compose_up, "down": self.engine.compose_down}
         verb = next((word for word in command if word in known), "")
-        if tuple(command[:3]) != ("docker", "compose", "--project-name") or not verb or stdin:
+        if tuple(command[:3]) != ("docker", "compose", "--project-name") or not verb:
             raise Untaught(f"run: {' '.join(command)}")
         with self.mutex:
-            return known[verb](tuple(command), folder)
+            return known[verb](tuple(command), folder, stdin)
 
     def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
         with self.mutex:

@@ -55,7 +55,7 @@ class FakeHttp:
         return self._server(call).answer(call)
 
     def send(self, call: Call) -> Reply:
-        self.sent.append(f"{call.method} {call.path}")
+        self.sent.append(_title(call))
         return self._server(call).answer(call)
 
     def _server(self, call: Call) -> Server:
@@ -65,3 +65,9 @@ class FakeHttp:
         if (call.container, call.port) not in self.servers:
             raise Untaught(f"{call.method} {call.container}:{call.port}{call.path}")
         return self.servers[call.container, call.port]
+
+
+def _title(call: Call) -> str:
+    """JMAP says in the body what it changes."""
+    methods = [method for method, _, _ in call.body["methodCalls"]] if call.path == "/jmap" else []
+    return " ".join([call.method, call.path, *methods])

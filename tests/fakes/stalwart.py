@@ -1,10 +1,11 @@
-"""Stalwart in memory: the objects of its registry that certificates and DNS are about."""
+"""Stalwart in memory: the registry of the lab's double, which refuses what the schema refuses, without its server."""
 
 from __future__ import annotations
 
-import copy
 import json
-import posixpath
+import sys
+from base64 import b64encode
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kmuctl.model.host import Answer, Call, Door, Reply
@@ -15,45 +16,90 @@ from tests.fakes.untaught import Untaught
 if TYPE_CHECKING:
     from tests.fakes.host import FakeHost
 
-KEY = "API_fake"
-Tables = dict[str, dict[str, dict[str, Any]]]
+sys.path.append(str(Path(__file__).parents[1] / "lab/images/stalwart"))
+
+from stalwart_double import defaults, registry, schema, server  # type: ignore[import-not-found]
+from stalwart_double.keyring import Keyring  # type: ignore[import-not-found]
+from stalwart_double.store import MemoryStore  # type: ignore[import-not-found]
+
 DOORS = {(993, ""), (465, ""), (587, "smtp"), (25, "smtp")}
 
 
-class FakeStalwart:
-    """Shows the certificate that its registry named when it started or was told to load them."""
+class _Registry(registry.Registry):  # type: ignore[misc]
+    """Secret files lie in the container, which is not there."""
+
+    refused: dict[str, str] = {}  # noqa: RUF012 (filled by each service)
+
+    def build_errors(self) -> list[str]:
+        return []
+
+    def update(self, name: str, key: str, patch: Any) -> None:
+        if name in self.refused:
+            raise schema.failed(next(iter(patch)), self.refused[name], self.refused[name])
+        super().update(name, key, patch)
+
+
+class _Keyring(Keyring):  # type: ignore[misc]
+    """Files lie on the host in memory; instead of a handshake a serial number is all that is asked for."""
 
     def __init__(self, host: FakeHost) -> None:
         self.host = host
-        self.folder = ""
-        self.shown = SELF_SIGNED
-        self.rows: Tables = {"Domain": {}, "DkimSignature": {}, "Certificate": {}, "SystemSettings": {"singleton": {}}}
+        self.contexts: dict[str, int] = {}
+
+    def content(self, path: str) -> str:
+        folder = self.host.engine.made["stalwart"].folder.removesuffix("rendered")
+        content = self.host.read(path.replace("/certs/", f"{folder}data/stalwart/certs/"))
+        if content is None:
+            raise FileNotFoundError(2, "No such file or directory")
+        return content.decode()
+
+    def served(self, key: str, row: Any, text: str) -> int:
+        return serial(text.encode())
+
+
+class _Service(server.Service):  # type: ignore[misc]
+    refused: dict[str, str] = {}  # noqa: RUF012 (see above)
+
+    def registry(self, tables: Any) -> Any:
+        made = _Registry(tables, keyring=self.keyring)
+        made.refused = self.refused
+        return made
+
+
+class FakeStalwart:
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.service = _Service(MemoryStore(), keyring=_Keyring(host))
 
     def clone(self, host: FakeHost) -> FakeStalwart:
-        twin = copy.copy(self)
-        twin.host, twin.rows = host, copy.deepcopy(self.rows)
+        twin = FakeStalwart(host)
+        twin.service.store._saved = dict(self.service.store._saved)
+        twin.service.recovery_admin, twin.service.refused = self.service.recovery_admin, dict(self.service.refused)
+        twin.service.keyring.contexts = dict(self.service.keyring.contexts)
+        twin.service.reload()
         return twin
 
-    def start(self, folder: str) -> None:
-        self.folder = posixpath.normpath(f"{folder}/..")
-        if self.host.read(f"{self.folder}/state/stalwart.key") is None:
-            self.host.write(f"{self.folder}/state/stalwart.key", KEY.encode(), mode=0o600)
-        self._load()
-
-    def _load(self) -> None:
-        """An expired certificate would go; who must see that says so in the rows."""
-        default = self.rows["SystemSettings"]["singleton"].get("defaultCertificateId")
-        row = self.rows["Certificate"].get(default) if default else None
-        content = self.host.read(self._file(row)) if row else None
-        self.shown = serial(content) if content else SELF_SIGNED
-
-    def _file(self, row: dict[str, Any]) -> str:
-        path: str = row["certificate"]["filePath"]
-        return path.replace("/certs/", f"{self.folder}/data/stalwart/certs/")
+    def shown(self, name: str = "*") -> int:
+        """The serial of the certificate that it serves for a name."""
+        contexts = self.service.keyring.contexts
+        found: int = contexts.get(name) or contexts.get("*") or SELF_SIGNED
+        return found
 
     def serial(self, door: Door) -> int:
         assert (door.port, door.starttls) in DOORS
-        return self.shown
+        return self.shown(door.name)
+
+    def forget(self) -> None:
+        """Its database is a new one."""
+        self.service.store = MemoryStore()
+
+    def start(self, folder: str) -> None:
+        environment = self.host.engine.made["stalwart"].definition["environment"]
+        self.service.recovery_admin = environment.get("STALWART_RECOVERY_ADMIN", "")
+        with self.service.store.transaction() as tables:
+            defaults.insert(self.service.registry(tables))
+            self.service.keyring.load(tables)
+        self.service.reload()
 
     def look(self, command: tuple[str, ...], stdin: bytes) -> Answer:
         raise Untaught(f"ask stalwart: {' '.join(command)}")
@@ -62,46 +108,42 @@ class FakeStalwart:
         raise Untaught(f"execute stalwart: {' '.join(command)}")
 
     def answer(self, call: Call) -> Reply:
-        if call.token is None or call.token.reveal() != KEY:
-            return Reply(401, '{"title": "Unauthorized"}')
-        assert (call.method, call.path) == ("POST", "/jmap")
-        return Reply(200, json.dumps({"methodResponses": [self._method(*item) for item in call.body["methodCalls"]]}))
+        with self.service.store.transaction() as tables:
+            caller = server.identify(self.service, tables, _authorization(call))
+            if caller is None:
+                return Reply(401, '{"title": "Unauthorized"}')
+            if (call.method, call.path) == ("GET", "/jmap/session"):
+                return Reply(200, json.dumps(server.session_document(self.service, caller)))
+            if (call.method, call.path) != ("POST", "/jmap"):
+                raise Untaught(f"{call.method} {call.path}")
+            answer, reloaded = server.run_request(self.service, tables, caller, call.body)
+        if reloaded:
+            self.service.reload()
+        return Reply(200, json.dumps(answer))
 
-    def _method(self, method: str, arguments: dict[str, Any], tag: str) -> list[Any]:
-        name, verb = method.removeprefix("x:").split("/")
-        if name == "Action":
-            return [method, self._act(arguments), tag]
-        if name not in self.rows:
-            raise Untaught(method)
-        return [method, {"get": self._get, "query": self._query, "set": self._set}[verb](name, arguments), tag]
+    def change(self, name: str, **arguments: Any) -> Any:
+        """What somebody does by hand."""
+        with self.service.store.transaction() as tables:
+            found = self.service.registry(tables)
+            for body in arguments.get("create", ()):
+                found.create(f"x:{name}", body, None)
+            for key, patch in arguments.get("update", {}).items():
+                found.update(f"x:{name}", key, patch)
+            for key in arguments.get("destroy", ()):
+                found.destroy(f"x:{name}", key)
 
-    def _act(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        [(key, body)] = arguments["create"].items()
-        assert body == {"@type": "ReloadTlsCertificates"}
-        self._load()
-        return {"created": {key: {"id": "a1"}}}
+    def refuse(self, name: str, reason: str) -> None:
+        """Objects of this type cannot be changed any more."""
+        self.service.refused = {**self.service.refused, name: reason}
 
-    def _get(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        wanted = arguments["ids"]
-        return {
-            "list": [{"id": key, **row} for key, row in self.rows[name].items() if wanted is None or key in wanted],
-            "notFound": [],
-        }
+    def rows(self, name: str) -> dict[str, dict[str, Any]]:
+        with self.service.store.transaction() as tables:
+            found: dict[str, dict[str, Any]] = tables.get(f"x:{name}", {})
+        return found
 
-    def _query(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        wanted = arguments["filter"].items()
-        return {"ids": [key for key, row in self.rows[name].items() if wanted <= row.items()]}
 
-    def _set(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = {}
-        for client, body in arguments.get("create", {}).items():
-            if self.host.read(self._file(body)) is None:
-                reason = {"type": "invalidProperties", "properties": ["certificate"], "description": "No such file"}
-                return {"notCreated": {client: reason}}
-            key = f"{name.lower()}{self.host.tick()}"
-            self.rows[name][key] = dict(body)
-            answer.setdefault("created", {})[client] = {"id": key}
-        for key, patch in arguments.get("update", {}).items():
-            self.rows[name][key] |= patch
-            answer.setdefault("updated", {})[key] = None
-        return answer
+def _authorization(call: Call) -> str:
+    if call.token:
+        return f"Bearer {call.token.reveal()}"
+    user, password = call.user or ("", None)
+    return "Basic " + b64encode(f"{user}:{password.reveal() if password else ''}".encode()).decode()

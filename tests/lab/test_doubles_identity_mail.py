@@ -481,7 +481,8 @@ def test_stalwart_starts_with_the_documented_listeners(mail: TestClient) -> None
         "https": "[::]:443",
         "http": "[::]:8080",
     }
-    assert call(mail, "x:Authentication/get", {"ids": None})["list"][0]["defaultUserRoleIds"]
+    assert call(mail, "x:Authentication/get", {"ids": None})["list"] == []
+    assert call(mail, "x:Authentication/get", {"ids": ["singleton"]})["list"][0]["defaultUserRoleIds"]
 
 
 @pytest.mark.parametrize(
@@ -586,5 +587,5 @@ def test_recipients_are_deferred_while_ldap_is_away(service: Service, mail: Test
     assert recipient_answer(service, "anna@acme.example", authenticated=False).startswith("451")
     postmaster = {"name": "postmaster", "domainId": made, "recipients": {"a@acme.example": True}}
     assert "m" in call(mail, "x:MailingList/set", {"create": {"m": postmaster}})["created"]
-    assert recipient_answer(service, "postmaster@acme.example", authenticated=False).startswith("250")
+    assert recipient_answer(service, "postmaster@acme.example", authenticated=False).startswith("451")
     gc.collect()

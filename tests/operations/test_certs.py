@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,7 +30,7 @@ def caddys(host: str, kind: str = "crt", issuer: str = ISSUER) -> str:
 
 def shown(host: FakeHost) -> tuple[int | None, int]:
     """Serials that calls and mail show."""
-    return host.http.coturn.shown, host.http.stalwart.shown
+    return host.http.coturn.shown, host.http.stalwart.shown()
 
 
 def serials(host: FakeHost) -> tuple[int, int]:
@@ -60,12 +59,18 @@ def test_mail_and_calls_serve_what_caddy_has() -> None:
         assert node.content == (host.read(caddys(name)) or b"") + (host.read(caddys(name, "key")) or b"")
 
 
+def default_certificate(host: FakeHost) -> str | None:
+    found: str | None = host.http.stalwart.rows("SystemSettings")["singleton"]["defaultCertificateId"]
+    return found
+
+
 def test_stalwart_knows_the_file_and_takes_it_for_its_own() -> None:
     """K8: clients that name no host get it too."""
-    rows = running().http.stalwart.rows
-    [(key, row)] = rows["Certificate"].items()
-    assert row == {kind: {"@type": "File", "filePath": "/certs/mail.pem"} for kind in ("certificate", "privateKey")}
-    assert rows["SystemSettings"]["singleton"]["defaultCertificateId"] == key
+    host = running()
+    [(key, row)] = host.http.stalwart.rows("Certificate").items()
+    assert row["certificate"] == row["privateKey"] == {"@type": "File", "filePath": "/certs/mail.pem"}
+    assert default_certificate(host) == key
+    assert host.http.stalwart.shown("nobody.example") == serials(host)[1]
 
 
 def test_the_second_time_nothing_is_sent() -> None:
@@ -79,13 +84,13 @@ def test_the_second_time_nothing_is_sent() -> None:
 def test_a_renewed_certificate_reaches_both() -> None:
     """K8, K12: by reload alone; nobody is restarted, and Stalwart's row stays as it is."""
     host = running()
-    before, rows = serials(host), copy.deepcopy(host.http.stalwart.rows)
+    before, rows = serials(host), host.http.stalwart.rows("Certificate").keys()
     host.engine.certify(RENDERED, number=2)
     sent = len(host.http.sent)
     assert changed(sync(host)) == SERVED
     assert shown(host) == serials(host) != before
-    assert host.http.stalwart.rows == rows
-    assert sorted(host.http.sent[sent:]) == ["POST /jmap", "SIGUSR2 to coturn"]
+    assert host.http.stalwart.rows("Certificate").keys() == rows
+    assert sorted(host.http.sent[sent:]) == ["POST /jmap x:Action/set", "SIGUSR2 to coturn"]
     assert changed(sync(host)) == set()
 
 
@@ -181,21 +186,25 @@ def test_an_expired_certificate_is_not_handed_on() -> None:
 
 
 def test_stalwart_may_have_forgotten_its_certificate() -> None:
-    """An expired one deletes its row: it is made again."""
+    """An expired one goes when it is told to load them: it is made again."""
     host = running()
-    host.http.stalwart.rows["Certificate"].clear()
-    host.http.stalwart.rows["SystemSettings"]["singleton"].clear()
+    stalwart = host.http.stalwart
+    stalwart.change("SystemSettings", update={"singleton": {"defaultCertificateId": None}})
+    host.write(COPIES["mail"], issued("mail.acme.example", days=-1).together, mode=0o600, uid=2000)
+    stalwart.change("Action", create=[{"@type": "ReloadTlsCertificates"}])
+    assert (stalwart.rows("Certificate"), stalwart.shown()) == ({}, SELF_SIGNED)
     assert plan(host)["certs:mail:served"].cause == "Stalwart does not know the file yet"
-    assert changed(sync(host)) == {"certs:mail:served"}
+    assert changed(sync(host)) == {"certs:mail", "certs:mail:served"}
     assert shown(host) == serials(host)
 
 
 def test_another_default_is_put_back() -> None:
     """K56."""
     host = running()
-    host.http.stalwart.rows["SystemSettings"]["singleton"]["defaultCertificateId"] = "other"
+    host.http.stalwart.change("SystemSettings", update={"singleton": {"defaultCertificateId": None}})
     assert plan(host)["certs:mail:served"].cause == "it is not Stalwart's own certificate yet"
     assert changed(sync(host)) == {"certs:mail:served"}
+    assert default_certificate(host) in host.http.stalwart.rows("Certificate")
 
 
 def test_without_a_key_to_stalwart_it_cannot_be_seen() -> None:

@@ -131,7 +131,7 @@ BROKEN: list[tuple[lint.Rule, Edit]] = [
     (lint.no_variable_is_left_to_compose, text("compose.yaml", "$$(", "$(")),
     (lint.no_variable_is_left_to_compose, text("compose.yaml", "image: caddy", "image: ${CADDY}")),
     (lint.environment_files_need_no_quotes, text("jitsi/jvb.env", "JVB_PORT=", "JVB_PORT=$")),
-    (lint.environment_files_need_no_quotes, text("stalwart/recovery.env", "=admin:", "=admin: ")),
+    (lint.environment_files_need_no_quotes, text("authentik/bootstrap.env", "=akadmin@", "=akadmin @")),
     (
         lint.nothing_unfinished_is_left,
         text("element/config.json", "https://matrix.acme.example", "http://localhost:8008"),

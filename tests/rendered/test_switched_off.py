@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -28,7 +29,9 @@ def traces(core: Project, present: Project) -> Iterator[tuple[str, str]]:
 
 
 def _wanted(path: str, text: str) -> str:
-    """Blueprints without their orders to remove: those must name what shall go."""
+    """Blueprints and mail's plan without their orders to remove: those must name what shall go."""
+    if path == "stalwart/plan.ndjson":
+        return "\n".join(line for line in text.splitlines() if json.loads(line)["value"])
     if not path.startswith("blueprints/"):
         return text
     head, *entries = re.split(r"(?m)^(?=  - model:)", text)

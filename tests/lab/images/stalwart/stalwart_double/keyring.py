@@ -30,7 +30,7 @@ class Broken(Exception):
 class Keyring:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        self.contexts: dict[str, ssl.SSLContext] = {}
+        self.contexts: dict[str, Any] = {}
         self._self_signed = _context(self.self_signed_file())
 
     def self_signed_file(self) -> Path:
@@ -70,33 +70,38 @@ class Keyring:
 
     def _load(self, key: str, row: Row, default: bool) -> list[str] | None:
         """The names that it is served for; None: it is expired."""
-        leaf, text = read(row)
+        leaf, text = self.read(row)
         if leaf.not_valid_after_utc <= datetime.now(UTC):
             return None
         row.update(described(leaf))
-        file = self.folder / f"{key}.pem"
-        file.write_text(f"{text}\n{resolve_secret(row['privateKey'], os.environ)}\n")
         names = [name.removeprefix("*.") for name in row["subjectAlternativeNames"]] + (["*"] if default else [])
-        try:
-            self.contexts |= dict.fromkeys(names, _context(file))
-        except ssl.SSLError as error:
-            raise Broken(f"Invalid certificate: {error}") from error
+        self.contexts |= dict.fromkeys(names, self.served(key, row, text))
         return names
 
+    def served(self, key: str, row: Row, text: str) -> Any:
+        file = self.folder / f"{key}.pem"
+        file.write_text(f"{text}\n{resolve_secret(row['privateKey'], os.environ)}\n")
+        try:
+            return _context(file)
+        except ssl.SSLError as error:
+            raise Broken(f"Invalid certificate: {error}") from error
 
-def read(row: Row) -> tuple[x509.Certificate, str]:
-    """The first PEM block must be the certificate; the private key is not looked at."""
-    source = row["certificate"]
-    try:
-        text = Path(source["filePath"]).read_text() if source["@type"] == "File" else str(source.get("value", ""))
-    except OSError as error:
-        raise Broken(f"Failed to read secret from file '{source['filePath']}': {error.strerror}") from error
-    if not text.lstrip().startswith("-----BEGIN CERTIFICATE-----"):
-        raise Broken("Invalid certificate: No certificates found in PEM")
-    try:
-        return x509.load_pem_x509_certificates(text.encode())[0], text
-    except ValueError as error:
-        raise Broken(f"Invalid certificate: {error}") from error
+    def read(self, row: Row) -> tuple[x509.Certificate, str]:
+        """The first PEM block must be the certificate; the private key is not looked at."""
+        source = row["certificate"]
+        try:
+            text = self.content(source["filePath"]) if source["@type"] == "File" else str(source.get("value", ""))
+        except OSError as error:
+            raise Broken(f"Failed to read secret from file '{source['filePath']}': {error.strerror}") from error
+        if not text.lstrip().startswith("-----BEGIN CERTIFICATE-----"):
+            raise Broken("Invalid certificate: No certificates found in PEM")
+        try:
+            return x509.load_pem_x509_certificates(text.encode())[0], text
+        except ValueError as error:
+            raise Broken(f"Invalid certificate: {error}") from error
+
+    def content(self, path: str) -> str:
+        return Path(path).read_text()
 
 
 def described(leaf: x509.Certificate) -> Row:

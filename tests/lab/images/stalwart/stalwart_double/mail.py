@@ -17,6 +17,7 @@ from ldap3.utils.conv import escape_filter_chars
 from .schema import resolve_secret
 from .server import Service, account_by_address, app_password_owner, is_recovery_admin, local_password_fits
 from .store import Row
+from .webhooks import tell
 
 GREETINGS = {
     "smtp": "220 {host} Stalwart ESMTP at your service (double)",
@@ -82,17 +83,14 @@ def recipient_answer(service: Service, address: str, authenticated: bool) -> str
         account = account_by_address(tables, address)
     if local is None:
         return "250 2.1.5 OK" if authenticated else "550 5.1.2 Relay not allowed."
-    if lists or any(alias["name"] == name for alias in aliases) or local.get("catchAllAddress"):
-        return "250 2.1.5 OK"
     row = directory(service)
-    if row is None:
-        return "250 2.1.5 OK" if account else "550 5.1.2 Mailbox does not exist."
     try:
         plain = re.sub(r"\+[^@]*@", "@", address)
-        found = ldap_search(row, row["filterMailbox"], plain)
-    except Unreachable:
+        found = bool(ldap_search(row, row["filterMailbox"], plain)) if row else account is not None
+    except Unreachable:  # as seen: lists, too, wait for the directory
         return "451 4.4.3 Unable to verify address at this time."
-    return "250 2.1.5 OK" if found else "550 5.1.2 Mailbox does not exist."
+    known = found or lists or any(alias["name"] == name for alias in aliases) or local.get("catchAllAddress")
+    return "250 2.1.5 OK" if known else "550 5.1.2 Mailbox does not exist."
 
 
 class Talk(socketserver.StreamRequestHandler):
@@ -144,12 +142,16 @@ class Talk(socketserver.StreamRequestHandler):
         super().setup()
 
     def try_login(self, login: str, password: str) -> str:
+        about = {"accountName": login, "remoteIp": self.client_address[0].removeprefix("::ffff:")}
         try:
             if log_in(self.server.service, login, password):
                 self.account = login
+                tell(self.server.service, "auth.success", **about)
                 return "yes"
         except Unreachable:
+            tell(self.server.service, "store.ldap-error", **about)
             return "later"
+        tell(self.server.service, "auth.failed", **about)
         return "no"
 
     def line_smtp(self, line: str) -> bool:
@@ -247,6 +249,8 @@ class Talk(socketserver.StreamRequestHandler):
         with self.server.service.store.transaction() as tables:
             message = {"from": self.sender, "to": self.recipients, "text": "".join(lines), "account": self.account}
             tables.setdefault("double:message", {})[str(time.time_ns())] = message
+        kind = "queue.authenticated-message-queued" if self.account else "queue.message-queued"
+        tell(self.server.service, kind, **{"from": self.sender, "to": self.recipients})
         self.say("250 2.0.0 Message queued (stored by the double, never sent on).")
         return True
 
@@ -288,7 +292,7 @@ class Talk(socketserver.StreamRequestHandler):
         if len(words) != 2 or not self.secure:
             return "BAD LOGIN needs TLS, a user name and a password"
         answers = {"yes": "OK Authenticated", "no": "NO [AUTHENTICATIONFAILED] Authentication failed"}
-        return answers.get(self.try_login(*words), "NO [UNAVAILABLE] Directory is unavailable")
+        return answers.get(self.try_login(*words), "NO [CONTACTADMIN] LDAP error")
 
     def line_pop3(self, line: str) -> bool:
         self.say("+OK Bye" if line.upper() == "QUIT" else "-ERR DOUBLE knows QUIT only")

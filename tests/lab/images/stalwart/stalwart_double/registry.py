@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from .keyring import Broken, Keyring, described, read
+from .keyring import Broken, Keyring, described
 from .schema import (
     MASK,
     SetError,
@@ -45,7 +45,6 @@ OWNED = {"x:AppPassword": "app_", "x:ApiKey": "API_"}
 FILTERS = {
     "x:Domain": {"name", "text"},
     "x:Account": {"name", "domainId", "text", "@type"},
-    "x:MailingList": {"name", "domainId", "text"},
     "x:DkimSignature": {"domainId"},
     "x:Certificate": {"subjectAlternativeNames"},
     "x:NetworkListener": {"name"},
@@ -90,7 +89,8 @@ class Registry:
         found = {"singleton": self.singleton(name)} if kind_of(name) == "singleton" else self.tables.get(name, {})
         if name in OWNED:
             found = {key: row for key, row in found.items() if row["_account"] == owner}
-        wanted = list(found) if keys is None else keys
+        # as seen: a singleton is told only when its id is named
+        wanted = [key for key in found if key != "singleton"] if keys is None else keys
         listed = [self._show(name, key, found[key], properties) for key in wanted if key in found]
         return {"list": listed, "notFound": [key for key in wanted if key not in found], "state": "double"}
 
@@ -218,9 +218,19 @@ class Registry:
         if name == "x:Directory" and bool(row.get("bindDn")) != (row.get("bindSecret", {}).get("@type") != "None"):
             raise failed("bindDn", "Invalid", "bindDn and bindSecret belong together")
         if name == "x:Certificate" and "certificate" in patch:
-            row.update(_described(row))
+            row.update(self._described(row))
         if name == "x:NetworkListener" and row["tlsImplicit"] and not row["useTls"]:
             raise failed("tlsImplicit", "Invalid", "needs useTls")
+
+    def _described(self, row: Row) -> Row:
+        """Read at once when it is created; later the same path is not read again before a reload."""
+        try:
+            found = described((self.keyring or Keyring()).read(row)[0])
+        except Broken as error:
+            raise SetError("invalidProperties", "certificate", f"Failed to read certificate: {error}") from error
+        if not found["issuer"]:
+            raise failed("issuer", "Required", "is required")
+        return found
 
     def _hash_credentials(self, row: Row) -> None:
         items = list(row["credentials"].values())
@@ -324,17 +334,6 @@ def _secret_problems(value: Any) -> list[str]:
         except (KeyError, OSError) as error:
             return [f"cannot read secret {error}"]
     return [problem for item in value.values() for problem in _secret_problems(item)]
-
-
-def _described(row: Row) -> Row:
-    """Read at once when it is created; later the same path is not read again before a reload."""
-    try:
-        found = described(read(row)[0])
-    except Broken as error:
-        raise SetError("invalidProperties", "certificate", f"Failed to read certificate: {error}") from error
-    if not found["issuer"]:
-        raise failed("issuer", "Required", "is required")
-    return found
 
 
 def known_objects() -> list[str]:

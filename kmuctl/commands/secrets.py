@@ -1,0 +1,51 @@
+"""`kmuctl secrets list` and `rotate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kmuctl.commands.host import host_of
+from kmuctl.commands.up import run as bring_up
+from kmuctl.console import Console
+from kmuctl.model.errors import ConfigError
+from kmuctl.model.host import Host
+from kmuctl.model.secrets import Secret, exchange
+from kmuctl.model.stack import Stack
+from kmuctl.operations.renewal import maker
+from kmuctl.operations.vault import open_vault
+
+
+def show(console: Console, stack: Stack) -> None:
+    """Names and who reads them, never a value."""
+    vault = open_vault(stack, host_of(stack))
+    readers = {
+        spec.name: [service.name for service in stack.services if spec.name in stack.readable(service)]
+        for spec in stack.secrets()
+    }
+    states = {name: "not made yet" if name in vault.fresh else "" for name in readers} | dict.fromkeys(
+        vault.previous, "rotation not finished: run `kmuctl up`"
+    )
+    if console.as_json:
+        found = [{"name": name, "read_by": by, "state": states[name]} for name, by in readers.items()]
+        console.result("", {"file": vault.path, "secrets": found})
+        return
+    rows = [(name.upper(), ", ".join(by), states[name]) for name, by in readers.items()]
+    console.table(["secret", "read by", "state"], rows)
+
+
+def rotate(console: Console, stack: Stack, site: Path, name: str) -> bool:
+    """Give one secret a new value, and have both sides know it; whether that is done."""
+    make = maker(stack, name)
+    return bring_up(console, stack, site, prepare=lambda host: _exchange(stack, host, name, make))
+
+
+def _exchange(stack: Stack, host: Host, name: str, make: Callable[[], str]) -> None:
+    """Write the new value beside the old one: from here on `kmuctl up` can finish it, whatever happens."""
+    vault = open_vault(stack, host)
+    if vault.previous:
+        unfinished = ", ".join(old.upper() for old in vault.previous)
+        raise ConfigError(f"the rotation of {unfinished} is not finished", hint="run `kmuctl up` first")
+    if name in vault.fresh:
+        raise ConfigError(f"{name.upper()} is not made yet", hint="run `kmuctl up` first")
+    host.write(vault.path, exchange(vault.text, name, Secret(make())).encode(), mode=0o600)

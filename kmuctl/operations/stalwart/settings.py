@@ -1,0 +1,58 @@
+"""The settings of the running Stalwart are those of the plan, and live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kmuctl.model.host import Host, Reader
+from kmuctl.model.secrets import Secrets
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Drift, Step
+from kmuctl.operations.render import Rendered
+from kmuctl.operations.stalwart.plan import Change, differences, fulfil, read_plan
+from kmuctl.operations.stalwart.registry import CONTAINER, Registry, known_key
+from kmuctl.operations.stalwart.setup import PLAN
+
+RESTARTING = frozenset({"NetworkListener"})
+"""Types that a reload does not reach (upstream/stalwart.md 3)."""
+MAX_NAMED = 2
+DEADLINE = 60
+
+
+def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
+    if "stalwart" in stack:
+        yield settings_step(stack, rendered, after=(f"container:{CONTAINER}",))
+
+
+def settings_step(stack: Stack, rendered: Rendered, *, after: tuple[str, ...]) -> Step:
+    plan = read_plan(rendered.files[PLAN].content.decode())
+    unloaded = f"{stack.folder}/state/stalwart.unloaded"
+
+    def check(host: Reader) -> Drift | None:
+        fact = host.engine.containers(stack.project, [CONTAINER]).get(CONTAINER)
+        key = known_key(stack, host)
+        if fact is None or fact.health != "healthy" or key is None:
+            return Drift("can be seen when Stalwart runs", unknown=True)
+        if found := differences(plan, Registry(key), host):
+            return Drift(_named(found))
+        # it stands there from before the first change until after the reload: also when we are killed in between
+        return Drift("changed settings are not loaded yet") if host.read(unloaded) is not None else None
+
+    def apply(host: Host) -> None:
+        registry = Registry(known_key(stack, host))
+        host.write(unloaded, b"")
+        touched = fulfil(plan, registry, host)
+        registry.change(host, "Action", create={"reload": {"@type": "ReloadSettings"}})
+        if touched & RESTARTING:
+            host.engine.restart(stack.project, CONTAINER)
+        host.remove(unloaded)
+
+    return Step(
+        name="stalwart:settings", check=check, apply=apply, after=after, deadline=DEADLINE, logs=(CONTAINER,),
+        hint=f"`kmuctl logs {CONTAINER}` shows more",
+    )  # fmt: skip
+
+
+def _named(changes: Sequence[Change]) -> str:
+    more = f" and {len(changes) - MAX_NAMED} more" if len(changes) > MAX_NAMED else ""
+    return "; ".join(change.why for change in changes[:MAX_NAMED]) + more

@@ -1,0 +1,128 @@
+"""`secrets rotate`: both sides know the new value, and the old one is gone; cut off anywhere, `up` finishes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kmuctl.model.errors import ConfigError
+from kmuctl.model.secrets import Secret, exchange, parse, settled
+from kmuctl.model.step import State
+from kmuctl.operations.renewal import maker
+from kmuctl.operations.vault import open_vault
+from tests.fakes import FakeHost
+from tests.operations.scenes import FOLDER, bring, changed, go_up, plan, running, states, steps
+from tests.support import stack
+
+PATH = f"{FOLDER}/secrets.env"
+OWN = sorted(spec.name for spec in stack().secrets() if spec.make)
+
+
+def value(host: FakeHost, name: str) -> str:
+    return open_vault(stack(), host).values[name].reveal()
+
+
+def rotate(host: FakeHost, name: str) -> str:
+    """Write a new value beside the old one, as the command does; the old one."""
+    old = value(host, name)
+    host.write(PATH, exchange(host.text(PATH), name, Secret(maker(stack(), name)())).encode(), mode=0o600)
+    return old
+
+
+def remains(host: FakeHost, old: str) -> list[str]:
+    return [path for path, node in host.nodes.items() if old.encode() in (node.content or b"")]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_after_a_rotation_the_old_value_is_nowhere_and_all_holds(name: str) -> None:
+    host = running()
+    old = rotate(host, name)
+    outcomes = go_up(host)
+    assert not states(outcomes, State.FAILED) | states(outcomes, State.BLOCKED)
+    assert value(host, name) != old
+    assert remains(host, old) == []
+    assert changed(plan(host)) == set()
+
+
+@pytest.mark.parametrize("name", ["authentik", "nextcloud", "synapse", "stalwart"])
+def test_a_role_gets_its_new_password_before_its_service_starts_with_it(name: str) -> None:
+    host = running()
+    old = rotate(host, f"{name}_db_password")
+    outcomes = go_up(host)
+    assert outcomes[f"database:{name}"].cause == "the role's password differs from the secrets file"
+    assert host.cluster.accepts(name, value(host, f"{name}_db_password"))
+    assert not host.cluster.accepts(name, old)
+
+
+def test_the_superuser_is_told_with_the_old_password() -> None:
+    host = running()
+    old = rotate(host, "postgres_password")
+    assert go_up(host)["secret:postgres_password"].cause == "PostgreSQL has the old password"
+    assert host.cluster.superuser == value(host, "postgres_password") != old
+
+
+def test_cut_off_after_postgresql_knows_the_new_password() -> None:
+    """Killed with both values in the file."""
+    host = running()
+    rotate(host, "postgres_password")
+    host.cluster.superuser = value(host, "postgres_password")
+    assert not states(go_up(host), State.FAILED)
+    assert "PREVIOUS" not in host.text(PATH)
+
+
+def test_the_old_value_stays_until_all_holds() -> None:
+    host = running()
+    old = rotate(host, "nextcloud_db_password")
+    host.http.authentik.refuses["custom/20-logins.yaml"] = "Entry invalid"
+    host.http.authentik.applied.clear()
+    outcomes = go_up(host, patient=False)
+    assert outcomes["secrets:settled"].state is State.BLOCKED
+    assert f"NEXTCLOUD_DB_PASSWORD_PREVIOUS={old}\n" in host.text(PATH)
+
+
+@pytest.mark.parametrize("name", ["nextcloud_oidc_secret", "authentik_ldap_token", "authentik_noreply_password"])
+def test_a_secret_that_a_blueprint_hands_on_has_it_applied_again(name: str) -> None:
+    """Authentik looks at the file's content, which names the secret only."""
+    host = running()
+    before = {path: digest for path, (digest, _) in host.http.authentik.applied.items()}
+    rotate(host, name)
+    assert not states(go_up(host), State.FAILED)
+    assert len([path for path, (digest, _) in host.http.authentik.applied.items() if digest != before[path]]) == 1
+
+
+def test_a_secret_that_is_not_ours_is_left_to_its_owner() -> None:
+    site = stack(mail={"relay": {"host": "smtp.acme.example", "username": "acme"}})
+    with pytest.raises(ConfigError, match="MAIL_RELAY_PASSWORD is not kmuctl's"):
+        maker(site, "mail_relay_password")
+    with pytest.raises(ConfigError, match="no secret `NONSENSE`"):
+        maker(site, "nonsense")
+
+
+@pytest.mark.parametrize("line", ["NAME_FILE=/run/name\n", "OTHER=long-value\nNAME={{OTHER}}\n", "OTHER=x\n"])
+def test_a_value_from_elsewhere_cannot_be_exchanged_here(line: str) -> None:
+    with pytest.raises(ConfigError, match="NAME has no value of its own"):
+        exchange(line, "name", Secret("new-value"))
+
+
+def test_the_file_keeps_its_comments_and_its_other_lines() -> None:
+    text = "# kept\nA=aaaaaaaa\n\nB='b b'\n# also\nC=cccccccc\n"
+    new = exchange(text, "b", Secret("new-value"))
+    assert new == "# kept\nA=aaaaaaaa\n\nB=new-value\nB_PREVIOUS='b b'\n# also\nC=cccccccc\n"
+    assert parse(new, lambda path: None, path="x")["b_previous"].reveal() == "b b"
+    assert settled(new) == "# kept\nA=aaaaaaaa\n\nB=new-value\n# also\nC=cccccccc\n"
+
+
+def test_a_plan_without_rotation_has_no_step_for_one() -> None:
+    assert not [step.name for step in steps(running()) if step.name.startswith("secret:") or "settled" in step.name]
+
+
+def test_impatience_changes_nothing_of_the_order() -> None:
+    """Each service that reads a rotated secret starts after the step that tells the other side."""
+    host = running()
+    rotate(host, "postgres_password")
+    order = [step.name for step in steps(host)]
+    assert order.index("container:postgres") < order.index("secret:postgres_password")
+    assert order.index("secret:postgres_password") < min(order.index(name) for name in order if "database:" in name)
+    outcomes = bring([replace(step, deadline=0) for step in steps(host)], host)
+    assert not states(outcomes, State.FAILED)
