@@ -79,6 +79,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(guarded(function))
 
 
+certs = typer.Typer(help="The certificates of mail and calls.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(certs, name="certs")
+
 secrets = typer.Typer(help="What only this site knows.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(secrets, name="secrets")
 
@@ -251,6 +254,28 @@ def login_link(
     from kmuctl.commands.operate import show_login_link
 
     show_login_link(known.console, known.stack(), user)
+
+
+@certs.command()
+@guarded
+def sync(known: Globals) -> None:
+    """Hand the certificates that Caddy renewed to mail and calls; a timer does it every hour."""
+    from kmuctl.commands.certs import run as synchronize
+
+    if not synchronize(known.console, known.stack()):
+        raise typer.Exit(FAILED)
+
+
+@command
+def dns(
+    known: Globals,
+    format_: Annotated[str, typer.Option("--format", metavar="FORMAT", help="table, zone (BIND) or json.")] = "",
+) -> None:
+    """Show every DNS record that the site needs, DKIM too once mail runs, and what reverse DNS must say."""
+    from kmuctl.commands import dns as command_
+
+    command_.require_format(known.console, format_)
+    command_.run(known.console, known.stack(), format_)
 
 
 @secrets.command("list")

@@ -9,9 +9,9 @@ from typing import Any
 import typer
 
 from kmuctl import SITE_FILE
+from kmuctl.commands import dns
 from kmuctl.console import Console
 from kmuctl.drivers.local import LocalHost
-from kmuctl.model.service import Record
 from kmuctl.model.stack import Stack
 from kmuctl.model.values import ascii_domain
 from kmuctl.operations.init import (
@@ -68,7 +68,7 @@ def show(console: Console, stack: Stack, path: Path, *, trial: bool) -> None:
         _show_trial(console, stack)
     else:
         _warn_of_address(console, stack)
-        records(console, stack.records())
+        dns.table(console, stack, stack.records(), " (`kmuctl dns` shows them again, with DKIM once mail runs)")
     ports = [(str(port), port.purpose) for port in stack.ports()]
     console.table(["port", "for"], ports, "Ports to open in the provider's firewall")
     print_lines(console, [f"next: {follow_up}", "      (add --dry-run to see first what it would do)"])
@@ -83,7 +83,7 @@ def _data(stack: Stack, path: Path, *, trial: bool) -> dict[str, Any]:
         "site": str(path),
         "domain": stack.site.domain,
         "display_domain": stack.site.display_domain,
-        "records": [{"name": record.name, "type": record.type, "value": record.value} for record in stack.records()],
+        "records": [dns.record_data(record) for record in stack.records()],
         "ports": [{"port": str(port), "purpose": port.purpose} for port in stack.ports()],
     }
     return data | {"hosts": hosts_lines(stack), "ca_certificate": ca_certificate(stack)} if trial else data
@@ -98,14 +98,6 @@ def _warn_of_address(console: Console, stack: Stack) -> None:
     address = stack.site.host.ipv4
     if address and not reachable(address):
         console.warn(f"{address} is a private address: put the public one into [host] ipv4")
-
-
-def records(console: Console, found: tuple[Record, ...]) -> None:
-    console.table(
-        ["name", "type", "value"],
-        [(r.name, r.type, r.value) for r in found],
-        "DNS records to set (DKIM follows once mail runs)",
-    )
 
 
 def _show_trial(console: Console, stack: Stack) -> None:

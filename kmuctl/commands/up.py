@@ -14,10 +14,12 @@ from kmuctl.model.errors import ConfigError, KmuError
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Outcome, State, Step
+from kmuctl.operations import certs
 from kmuctl.operations.init import ca_certificate
 from kmuctl.operations.lock import journaled, locked
 from kmuctl.operations.plan import at_least_once, converge, survey
 from kmuctl.operations.preflight import preflight
+from kmuctl.operations.timers import cron_lines, has_systemd, own_program
 from kmuctl.operations.up import for_one, up
 from kmuctl.operations.vault import FILE, open_vault
 
@@ -28,7 +30,7 @@ def plan(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) -
     """Show what `up` would do; how many steps are in which state."""
     host = _fit_host(console, stack, only)
     outcomes = survey(_steps(stack, host, site, only, pull=pull), host)
-    counts = _counts(outcomes)
+    counts = counts_of(outcomes)
     changes = len(outcomes) - counts["ok"]
     shown = [_with_hint(outcome) for outcome in outcomes if console.verbose or outcome.state is not State.OK]
     data = {"changes": changes, "counts": counts, "steps": [step_data(outcome) for outcome in outcomes]}
@@ -64,7 +66,7 @@ def run(
             outcomes = console.follow(events, len(steps))
         order = {step.name: index for index, step in enumerate(steps)}
         outcomes.sort(key=lambda outcome: order[outcome.step.name])
-        counts = _counts(outcomes)
+        counts = counts_of(outcomes)
         end.update(counts, event="failed" if counts["failed"] else "ended")
     return _report(console, stack, host, outcomes, monotonic() - started, whole=not only)
 
@@ -97,27 +99,39 @@ def _is_download(step: Step) -> bool:
     return step.name.startswith("image:") and not step.name.startswith("image:kmuctl-")
 
 
-def _counts(outcomes: list[Outcome]) -> dict[str, int]:
+def counts_of(outcomes: list[Outcome]) -> dict[str, int]:
     return {state.value: sum(outcome.state is state for outcome in outcomes) for state in State}
 
 
 def _report(
     console: Console, stack: Stack, host: Host, outcomes: list[Outcome], seconds: float, *, whole: bool
 ) -> bool:
-    counts = _counts(outcomes)
+    counts = counts_of(outcomes)
     failed = [outcome for outcome in outcomes if outcome.state is State.FAILED]
     if not console.as_json:
-        _show_failures(console, stack, host, failed)
+        show_failures(console, stack, host, failed)
+    warnings = _warnings(stack, host) if whole and not failed else []
+    for warning in warnings:
+        console.warn(warning)
     lines = [_verdict(counts, seconds)]
     if counts["change"] and whole and not failed:
         lines += _where_to_go(stack)
     data: dict[str, Any] = {
         "ok": not failed, "seconds": round(seconds, 1), "counts": counts,
         "steps": [step_data(outcome) for outcome in outcomes if outcome.state is not State.OK],
-        "urls": [app["url"] for app in stack.apps()],
+        "warnings": warnings, "urls": [app["url"] for app in stack.apps()],
     }  # fmt: skip
     console.result("\n".join(lines), data)
     return not failed
+
+
+def _warnings(stack: Stack, host: Host) -> list[str]:
+    """What is left for the admin, although every step holds."""
+    found = [*certs.missing(stack, host), *certs.faults(stack, host)]
+    if not has_systemd(host):
+        lines = " and ".join(f"`{line}`" for line in cron_lines(stack, own_program()))
+        found.append(f"no systemd here, so nothing renews the certificates of mail and calls: have cron run {lines}")
+    return found
 
 
 def _verdict(counts: dict[str, int], seconds: float) -> str:
@@ -129,7 +143,7 @@ def _verdict(counts: dict[str, int], seconds: float) -> str:
     return f"nothing changed: all {counts['ok']} steps were already right ({seconds:.1f} s)"
 
 
-def _show_failures(console: Console, stack: Stack, host: Host, failed: list[Outcome]) -> None:
+def show_failures(console: Console, stack: Stack, host: Host, failed: list[Outcome]) -> None:
     for outcome in failed:
         console.note(f"\nfailed  {outcome.step.name}: {outcome.cause}")
         for container in outcome.step.logs:

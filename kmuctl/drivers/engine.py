@@ -162,6 +162,10 @@ class DockerEngine:
         if found := self._find(project, container):
             found.restart(timeout=_patience(found))
 
+    def signal(self, project: str, container: str, name: str) -> None:
+        if found := self._find(project, container):
+            found.kill(signal=name)
+
     def stop(self, project: str, container: str) -> None:
         if found := self._find(project, container):
             found.stop(timeout=_patience(found))

@@ -16,6 +16,7 @@ from pathlib import Path
 from kmuctl.drivers.engine import DockerEngine
 from kmuctl.drivers.http import HttpClient
 from kmuctl.drivers.postgres import PostgresCluster
+from kmuctl.drivers.tls import TlsClient
 from kmuctl.model.errors import Busy, HostError
 from kmuctl.model.host import Answer, Fact
 
@@ -34,6 +35,10 @@ class LocalHost:
     @cached_property
     def http(self) -> HttpClient:
         return HttpClient(self.engine.address)
+
+    @cached_property
+    def tls(self) -> TlsClient:
+        return TlsClient(self.engine.address)
 
     def read(self, path: str) -> bytes | None:
         try:

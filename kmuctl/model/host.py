@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from kmuctl.model.secrets import Secret
 
@@ -103,6 +103,28 @@ class Http(HttpReader, Protocol):
     def send(self, call: Call) -> Reply: ...
 
 
+StartTls: TypeAlias = Literal["", "smtp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A port of a container behind which TLS is spoken, at once or after a protocol's own STARTTLS."""
+
+    container: str
+    port: int
+    name: str
+    """Which certificate is asked for."""
+    starttls: StartTls = ""
+
+
+class TlsReader(Protocol):
+    def serial(self, door: Door) -> int:
+        """Of the certificate that is served there, trusted or not.
+
+        Raises HostError when nobody speaks TLS there, after some attempts.
+        """
+
+
 class EngineReader(Protocol):
     """The Docker engine of the host, looked at."""
 
@@ -131,6 +153,9 @@ class Engine(EngineReader, Protocol):
     def pull(self, reference: str) -> None: ...
     def build(self, reference: str, context: bytes, labels: Mapping[str, str]) -> None: ...
     def restart(self, project: str, container: str) -> None: ...
+    def signal(self, project: str, container: str, name: str) -> None:
+        """To the container's first process, `SIGUSR2` for instance."""
+
     def stop(self, project: str, container: str) -> None: ...
     def remove(self, project: str, containers: Iterable[str]) -> None: ...
     def remove_network(self, name: str) -> None: ...
@@ -159,6 +184,8 @@ class Reader(Protocol):
     def cluster(self) -> ClusterReader: ...
     @property
     def http(self) -> HttpReader: ...
+    @property
+    def tls(self) -> TlsReader: ...
     def read(self, path: str) -> bytes | None: ...
     def facts(self, paths: Iterable[str]) -> dict[str, Fact]:
         """Facts of those paths that exist."""

@@ -65,11 +65,20 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A DNS record; `name` is relative to the domain ("@" is the domain), `value` may hold `{domain}`."""
+    """A DNS record; `name` is relative to the domain ("@" is the domain)."""
 
     name: str
     type: str
     value: str
+
+    @property
+    def complete(self) -> bool:
+        """Nothing in it is left to the admin, as `<this>` would be."""
+        return "<" not in self.value
+
+
+def no_records(site: Site) -> tuple[Record, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +157,8 @@ class Service:
     """Secrets of other services that this one reads too."""
     routes: tuple[Route, ...] = ()
     ports: tuple[Port, ...] = ()
-    records: tuple[Record, ...] = ()
+    records: Callable[[Site], tuple[Record, ...]] = no_records
+    """DNS records besides the addresses of the routes."""
     databases: tuple[Database, ...] = ()
     networks: tuple[Network, ...] = ()
     secrets: tuple[SecretSpec, ...] = ()

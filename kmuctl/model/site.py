@@ -32,6 +32,7 @@ from kmuctl.model.values import (
     own_folder,
     pinned_image,
     port_number,
+    record_name,
     time_zone,
     upstream_address,
     user_name,
@@ -80,7 +81,14 @@ class Tls(Table):
     """Where the certificate authority writes to; the admin's address unless given."""
     staging: bool = False
     certificate: Annotated[str, AfterValidator(absolute_path)] | None = None
+    """With mode "off" for mail and calls alone: pages have that of the proxy in front."""
     key: Annotated[str, AfterValidator(absolute_path)] | None = None
+
+    @property
+    def given(self) -> tuple[str, str] | None:
+        """The paths of a certificate of the company's own and its key, where the mode uses one."""
+        use = self.mode in ("files", "off") and self.certificate and self.key
+        return (str(self.certificate), str(self.key)) if use else None
 
 
 class NetworkTable(Table):
@@ -93,6 +101,8 @@ class Relay(Table):
     host: Annotated[str, AfterValidator(ascii_domain)]
     port: Annotated[int, AfterValidator(port_number)] = 587
     username: Text
+    spf: Annotated[str, AfterValidator(record_name)] | None = None
+    """The name that its SPF record stands under, for ours to include."""
 
 
 class MailTable(Table):
@@ -144,6 +154,16 @@ class Site(Table):
     @property
     def base_url(self) -> str:
         return self.url("")
+
+    @property
+    def mta_sts(self) -> Literal["enforce", "testing", "disable"]:
+        """What other servers are told about the certificate of port 25: only a public one can keep the promise.
+
+        Whose certificate authority a company's own file is from, nobody knows here.
+        """
+        if self.tls.mode == "acme" and not self.tls.staging:
+            return "enforce"
+        return "testing" if self.tls.given else "disable"
 
     def fqdn(self, host: str) -> str:
         return f"{host}.{self.domain}" if host else self.domain
@@ -218,6 +238,8 @@ def _cross_faults(site: Site) -> list[str]:
     faults: list[str] = []
     if site.tls.mode == "files" and not (site.tls.certificate and site.tls.key):
         faults.append('tls.mode: "files" needs tls.certificate and tls.key')
+    if site.tls.mode == "off" and bool(site.tls.certificate) != bool(site.tls.key):
+        faults.append("tls: `certificate` and `key` go together")
     if site.tls.mode == "acme" and site.domain.rsplit(".", 1)[1] in {"test", "local", "localhost", "internal", "lan"}:
         faults.append(f'tls.mode: no public certificate exists for `{site.domain}`: use "internal"')
     for host in site.sites:

@@ -88,12 +88,7 @@ class Stack:
         """DNS records to set, addresses first. Without a known address the value says so."""
         names = [name.removesuffix(self.site.domain).rstrip(".") or "@" for name in self.hosts()]
         addresses = [Record(name, "A", self.site.host.ipv4 or "<the server's IPv4 address>") for name in names]
-        own = [
-            replace(record, value=record.value.format(domain=self.site.domain))
-            for service in self.services
-            for record in service.records
-        ]
-        return (*addresses, *own)
+        return (*addresses, *(record for service in self.services for record in service.records(self.site)))
 
     def databases(self) -> tuple[Database, ...]:
         return tuple(database for service in self.services for database in service.databases)

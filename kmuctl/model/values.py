@@ -86,6 +86,14 @@ def mail_address(text: str) -> str:
     return text
 
 
+def record_name(text: str) -> str:
+    """A name that only DNS knows; unlike a host's it may have underscores."""
+    label = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+    if not re.fullmatch(rf"({label}\.)+{label}", text) or len(text) > HOST_LENGTH:
+        raise ValueError("is not a name like `spf.provider.example`")
+    return text
+
+
 def time_zone(text: str) -> str:
     known = zoneinfo.available_timezones()
     if text not in known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
+from kmuctl.operations import timers
 from kmuctl.operations.files import DOMAIN_FILE
 from kmuctl.services import CATALOG
 
@@ -25,12 +26,14 @@ def purgeable(stack: Stack, host: Host) -> list[str]:
     """Paths that `--purge` removes, those that exist: what kmuctl made, for any app it knows, and nothing else."""
     folder = stack.folder
     data = (f"data/{service.name}" for service in CATALOG)
-    return sorted(host.facts(f"{folder}/{name}" for name in (*data, DOMAIN_FILE, "rendered", "secrets.env", "state")))
+    own = host.facts(f"{folder}/{name}" for name in (*data, DOMAIN_FILE, "rendered", "secrets.env", "state"))
+    return sorted([*own, *timers.installed(host)])
 
 
 def purge(stack: Stack, host: Host) -> list[str]:
-    """Remove state, secrets and rendered files for good; the site file stays."""
+    """Remove state, secrets, timers and rendered files for good; the site file stays."""
     paths = purgeable(stack, host)
+    timers.remove(host)
     for path in paths:
         host.remove(path)
     return paths

@@ -83,10 +83,7 @@ def _refuse_other_domain(stack: Stack, host: Reader) -> None:
 
 
 def _require_certificate(stack: Stack, host: Reader) -> None:
-    tls = stack.site.tls
-    if tls.mode != "files":
-        return
-    given = {"tls.certificate": str(tls.certificate), "tls.key": str(tls.key)}
+    given = dict(zip(("tls.certificate", "tls.key"), stack.site.tls.given or (), strict=False))
     present = host.facts(given.values())
     if missing := [
         f"{key}: `{path}` does not exist on this machine" for key, path in given.items() if path not in present

@@ -11,7 +11,7 @@ from kmuctl.model.host import Host
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
-from kmuctl.operations import authentik, caddy
+from kmuctl.operations import authentik, caddy, certs
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
@@ -21,6 +21,7 @@ from kmuctl.operations.renewal import renewals
 from kmuctl.operations.stalwart import settings as stalwart_settings
 from kmuctl.operations.stalwart.pause import with_mail_paused, without_pause
 from kmuctl.operations.stalwart.setup import setup_step
+from kmuctl.operations.timers import own_program, timer_steps
 from kmuctl.operations.vault import Vault, secrets_step, settled_step
 
 PANEL_IMAGE = "kmuctl-panel:"
@@ -43,19 +44,20 @@ def _everything(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     images = {step.name: step for step in _images(stack)}
     yield from images.values()
     written = tuple(step.name for step in prepared)
+    yield from timer_steps(stack, own_program(), after=written)
     yield from network_steps(stack, after=written)
     running = with_mail_paused(_run(stack, vault, rendered, written), rendered.containers, after=written)
     yield from running
-    yield from _wire(stack, vault, rendered)
     caddyfile, definition = rendered.files["caddy/Caddyfile"].content, rendered.containers["caddy"]
     yield caddy.config_step(caddyfile, definition, after=("container:caddy",))
+    yield from _wire(stack, vault, rendered)
     yield orphans_step(stack, after=tuple(step.name for step in running))
 
 
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run, and know the secrets by which they are asked."""
     renewed = tuple(step.name for service in stack.services for step in renewals(service, vault))
-    for wiring in (authentik.wiring, stalwart_settings.wiring):
+    for wiring in (authentik.wiring, stalwart_settings.wiring, certs.wiring):
         for step in wiring(stack, vault.values, rendered):
             yield replace(step, after=(*step.after, *renewed))
 

@@ -3,9 +3,22 @@
 34, not 35: every app that we install has a release for it (upstream/nextcloud.md 5.1).
 """
 
-from kmuctl.model.service import Container, Data, Database, Network, Oidc, Route, Service, secrets
+from kmuctl.model.service import Container, Data, Database, Network, Oidc, Record, Route, Service, secrets
+from kmuctl.model.site import Site
 
 IMAGE = "nextcloud:34.0.4-apache"
+
+
+def records(site: Site) -> tuple[Record, ...]:
+    """Calendars and contacts are found by the domain of one's address; the path, so that nobody needs a redirect."""
+    return tuple(
+        record
+        for name in ("_caldavs._tcp", "_carddavs._tcp")
+        for record in (
+            Record(name, "SRV", f"0 1 443 {site.fqdn('cloud')}."), Record(name, "TXT", "path=/remote.php/dav/")
+        )
+    )  # fmt: skip
+
 
 SERVICE = Service(
     name="nextcloud",
@@ -18,6 +31,7 @@ SERVICE = Service(
     needs=("postgres",),
     uses=("authentik_noreply_password",),
     routes=(Route("cloud", "nextcloud", 80),),
+    records=records,
     databases=(Database("nextcloud"),),
     networks=(Network("nextcloud", 3),),
     secrets=(

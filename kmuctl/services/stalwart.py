@@ -1,11 +1,48 @@
 """Stalwart: mail, with mailboxes for the people in the directory."""
 
+from hashlib import sha256
+
 from kmuctl.model.service import Container, Data, Database, Network, Port, Record, Route, SecretSpec, Service, secrets
 from kmuctl.model.site import Site
 
 
 def with_relay(site: Site) -> bool:
     return site.mail.relay is not None
+
+
+def records(site: Site) -> tuple[Record, ...]:
+    report, host = f"mailto:postmaster@{site.domain}", site.fqdn("mail")
+    doors = {"_submissions": 465, "_submission": 587, "_imaps": 993, "_sieve": 4190, "_jmap": 443}
+    return (
+        Record("@", "MX", f"10 {host}."),
+        Record("@", "TXT", spf(site)),
+        Record("mail", "TXT", "v=spf1 a -all"),
+        Record("_dmarc", "TXT", f"v=DMARC1; p=quarantine; rua={report}"),
+        *sts_records(site),
+        Record("_smtp._tls", "TXT", f"v=TLSRPTv1; rua={report}"),
+        *(Record(f"{name}._tcp", "SRV", f"0 1 {port} {host}.") for name, port in doors.items()),
+        *(() if site.enabled("nextcloud") else dav_records(host)),
+    )
+
+
+def spf(site: Site) -> str:
+    """Who sends for the domain. Without the relay's name a strict record would have its mail refused."""
+    relay = site.mail.relay
+    include = f" include:{relay.spf or f'<SPF name of {relay.host}>'}" if relay else ""
+    return f"v=spf1 mx{include} -all"
+
+
+def sts_records(site: Site) -> tuple[Record, ...]:
+    """Other servers read the policy again when the id changes, so it follows from the policy."""
+    if site.mta_sts == "disable":
+        return ()
+    policy = f"mode: {site.mta_sts}, mx: {site.fqdn('mail')}"
+    return (Record("_mta-sts", "TXT", f"v=STSv1; id={sha256(policy.encode()).hexdigest()[:20]}"),)
+
+
+def dav_records(host: str) -> tuple[Record, ...]:
+    """Calendars and contacts are Nextcloud's, where there is one."""
+    return tuple(Record(name, "SRV", f"0 1 443 {host}.") for name in ("_caldavs._tcp", "_carddavs._tcp"))
 
 
 SERVICE = Service(
@@ -29,16 +66,7 @@ SERVICE = Service(
         Port(993, "tcp", "reading mail"),
         Port(4190, "tcp", "mail filters"),
     ),
-    records=(
-        Record("@", "MX", "10 mail.{domain}."),
-        Record("@", "TXT", "v=spf1 mx -all"),
-        Record("_dmarc", "TXT", "v=DMARC1; p=quarantine; rua=mailto:postmaster@{domain}"),
-        Record("_mta-sts", "TXT", "v=STSv1; id=1"),
-        Record("_smtp._tls", "TXT", "v=TLSRPTv1; rua=mailto:postmaster@{domain}"),
-        Record("_submissions._tcp", "SRV", "0 1 465 mail.{domain}."),
-        Record("_submission._tcp", "SRV", "0 1 587 mail.{domain}."),
-        Record("_imaps._tcp", "SRV", "0 1 993 mail.{domain}."),
-    ),
+    records=records,
     databases=(Database("stalwart"),),
     networks=(Network("mail", 7),),
     secrets=(

@@ -106,6 +106,14 @@ SITE_FILES = {
         CORE.replace("ACME GmbH", "a\\nb"),
         ["name: must be 1 to 100 printable characters on one line"],
     ),
+    "spf of a relay": (
+        CORE + '[mail]\nrelay = { host = "smtp.x.example", username = "a", spf = "include:_spf.x.example" }\n',
+        ["mail.relay.spf: is not a name like `spf.provider.example`"],
+    ),
+    "half a certificate": (
+        CORE + '[tls]\nmode = "off"\ncertificate = "/etc/ssl/site.crt"\n',
+        ["tls: `certificate` and `key` go together"],
+    ),
     "relay": (
         CORE + '[mail]\nrelay = { host = "smtp_x.example", port = 0 }\n',
         [

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import posixpath
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,6 +16,7 @@ from ruamel.yaml import YAML
 
 from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Answer, ContainerFact
+from tests.fakes.certificates import issued
 from tests.fakes.untaught import Untaught
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ class FakeEngine:
         self.held: set[tuple[int, str]] = set()
         self.scripts: dict[str, Script] = {}
         self.caddy_refuses = ""
+        self.certifies = True
+        """Caddy gets certificates: DNS leads here."""
         self.caddy_loads = 0
         self._caddyfile = ""
         self._serial = 0
@@ -145,8 +149,16 @@ class FakeEngine:
 
     def restart(self, project: str, container: str) -> None:
         self.made[container].looks, self.made[container].started = 0, self.host.tick()
+        if container == "coturn":
+            self.host.http.coturn.start(self.made[container].folder)
         if self.scripts.get(container, Script()).cured_by_restart:
             del self.scripts[container]
+
+    def signal(self, project: str, container: str, name: str) -> None:
+        self.host.http.sent.append(f"{name} to {container}")
+        if container != "coturn":
+            raise Untaught(f"{name} to {container}")
+        self.host.http.coturn.signal(name)
 
     def remove(self, project: str, containers: Iterable[str]) -> None:
         for name in containers:
@@ -220,6 +232,20 @@ class FakeEngine:
     def _load_caddyfile(self, folder: str) -> None:
         self._caddyfile = self.host.text(f"{folder}/caddy/Caddyfile")
         self.caddy_loads += 1
+        if self.certifies:
+            self.certify(folder)
+
+    def certify(self, folder: str, *, number: int = 1, days: int = 90) -> None:
+        """Caddy gets the certificates that it does not have; a further `number` is a renewal of all."""
+        authority = re.search(r"acme_ca https://(\S+?)/directory", self._caddyfile)
+        issuer = f"{authority[1]}-directory" if authority else "local" if "local_certs" in self._caddyfile else ""
+        names = re.findall(r"^([a-z0-9.-]+) \{$", self._caddyfile, re.MULTILINE) if issuer else []
+        for name in names:
+            path = posixpath.normpath(f"{folder}/../data/caddy/data/caddy/certificates/{issuer}/{name}/{name}")
+            if number > 1 or f"{path}.crt" not in self.host.nodes:
+                pair = issued(name, number=number, days=days)
+                self.host.write(f"{path}.crt", pair.certificate, mode=0o600)
+                self.host.write(f"{path}.key", pair.key, mode=0o600)
 
 
 @cache

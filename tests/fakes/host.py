@@ -19,6 +19,8 @@ from kmuctl.model.host import Answer, Fact
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.engine import FakeEngine
 from tests.fakes.http import FakeHttp
+from tests.fakes.systemd import FakeSystemd
+from tests.fakes.tls import FakeTls
 from tests.fakes.untaught import Untaught
 
 Run = Callable[[tuple[str, ...], str | None, bytes], Answer]
@@ -50,6 +52,8 @@ class FakeHost:
         self.engine = FakeEngine(self)
         self.cluster = FakeCluster(self)
         self.http = FakeHttp(self)
+        self.tls = FakeTls(self)
+        self.systemd = FakeSystemd(self)
 
     def clone(self) -> Self:
         """The same machine once more, to go another way from here."""
@@ -59,6 +63,7 @@ class FakeHost:
         twin.nodes, twin.answers = dict(self.nodes), dict(self.answers)
         twin.engine, twin.cluster = self.engine.clone(twin), self.cluster.clone(twin)
         twin.http = self.http.clone(twin)
+        twin.tls, twin.systemd = FakeTls(twin), self.systemd.clone(twin)
         return twin
 
     def teach(self, *command: str, code: int = 0, stdout: str = "", stderr: str = "") -> None:
@@ -84,12 +89,16 @@ class FakeHost:
 
     def query(self, command: Sequence[str]) -> Answer:
         words = tuple(command)
+        if words[0] == "systemctl":
+            return self.systemd.look(words[1:])
         for length in range(len(words), 0, -1):
             if words[:length] in self.answers:
                 return self.answers[words[:length]]
         raise Untaught(f"query: {' '.join(words)}")
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer:
+        if command[0] == "systemctl":
+            return self.systemd.run(tuple(command[1:]))
         known: dict[str, Run] = {"up": self.engine.compose_up, "down": self.engine.compose_down}
         verb = next((word for word in command if word in known), "")
         if tuple(command[:3]) != ("docker", "compose", "--project-name") or not verb:
@@ -143,6 +152,7 @@ class FakeHost:
             "caddy": self.engine.caddy_loads,
             "databases": dict(self.cluster.found),
             "sent": list(self.http.sent),
+            "timers": sorted(self.systemd.active),
             "roles": dict(self.cluster.roles),
         }
 

@@ -9,6 +9,7 @@ from kmuctl.model.errors import HostError
 from kmuctl.model.host import Answer, Call, Reply
 from tests.fakes.authentik import FakeAuthentik
 from tests.fakes.stalwart import FakeStalwart
+from tests.fakes.tls import FakeCoturn
 from tests.fakes.untaught import Untaught
 
 if TYPE_CHECKING:
@@ -32,22 +33,22 @@ class FakeHttp:
 
     def __init__(self, host: FakeHost) -> None:
         self.sent: list[str] = []
-        self._join(host, FakeAuthentik(host), FakeStalwart(host))
+        self._join(host, FakeAuthentik(host), FakeStalwart(host), FakeCoturn(host))
 
-    def _join(self, host: FakeHost, authentik: FakeAuthentik, stalwart: FakeStalwart) -> None:
+    def _join(self, host: FakeHost, authentik: FakeAuthentik, stalwart: FakeStalwart, coturn: FakeCoturn) -> None:
         self.host = host
-        self.authentik = authentik
-        self.stalwart = stalwart
-        self.programs: dict[str, Program] = {"authentik-worker": authentik, "stalwart": stalwart}
+        self.authentik, self.stalwart, self.coturn = authentik, stalwart, coturn
+        self.programs: dict[str, Program] = {
+            "authentik-worker": authentik, "stalwart": stalwart, "coturn": coturn,
+        }  # fmt: skip
         self.servers: dict[tuple[str, int], Server] = {
-            ("authentik-server", 9000): authentik,
-            ("stalwart", 8080): stalwart,
-        }
+            ("authentik-server", 9000): authentik, ("stalwart", 8080): stalwart,
+        }  # fmt: skip
 
     def clone(self, host: FakeHost) -> FakeHttp:
         twin = copy.copy(self)
         twin.sent = list(self.sent)
-        twin._join(host, self.authentik.clone(host), self.stalwart.clone(host))
+        twin._join(host, self.authentik.clone(host), self.stalwart.clone(host), self.coturn.clone(host))
         return twin
 
     def ask(self, call: Call) -> Reply:

@@ -19,6 +19,7 @@ class Machine:
     routes: list[dict[str, str]] = field(default_factory=lambda: [{"dst": "default", "dev": "eth0"}])
     memory: int = 16384
     disk: int = 102400
+    systemd: bool = True
 
     def host(self) -> FakeHost:
         host = FakeHost()
@@ -30,4 +31,6 @@ class Machine:
         host.teach("df", "-Pk", stdout=f"Filesystem 1024-blocks Used Available\n/dev/a 9 9 {self.disk * 1024} 1% /\n")
         host.write("/proc/meminfo", f"MemTotal:       {self.memory * 1024} kB\nMemFree: 1 kB\n".encode())
         host.write("/var/run/docker.sock", b"")
+        if self.systemd:
+            host.make_folder("/run/systemd/system", mode=0o755, uid=0)
         return host

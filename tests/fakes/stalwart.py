@@ -8,7 +8,9 @@ from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kmuctl.model.host import Answer, Call, Reply
+from kmuctl.model.host import Answer, Call, Door, Reply
+from kmuctl.operations.certificates import serial
+from tests.fakes.tls import SELF_SIGNED
 from tests.fakes.untaught import Untaught
 
 if TYPE_CHECKING:
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 sys.path.append(str(Path(__file__).parents[1] / "lab/images/stalwart"))
 
 from stalwart_double import defaults, registry, schema, server  # type: ignore[import-not-found]
+from stalwart_double.keyring import Keyring  # type: ignore[import-not-found]
 from stalwart_double.store import MemoryStore  # type: ignore[import-not-found]
+
+DOORS = {(993, ""), (465, ""), (587, "smtp"), (25, "smtp")}
 
 
 class _Registry(registry.Registry):  # type: ignore[misc]
@@ -34,11 +39,29 @@ class _Registry(registry.Registry):  # type: ignore[misc]
         super().update(name, key, patch)
 
 
+class _Keyring(Keyring):  # type: ignore[misc]
+    """Files lie on the host in memory; instead of a handshake a serial number is all that is asked for."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.contexts: dict[str, int] = {}
+
+    def content(self, path: str) -> str:
+        folder = self.host.engine.made["stalwart"].folder.removesuffix("rendered")
+        content = self.host.read(path.replace("/certs/", f"{folder}data/stalwart/certs/"))
+        if content is None:
+            raise FileNotFoundError(2, "No such file or directory")
+        return content.decode()
+
+    def served(self, key: str, row: Any, text: str) -> int:
+        return serial(text.encode())
+
+
 class _Service(server.Service):  # type: ignore[misc]
     refused: dict[str, str] = {}  # noqa: RUF012 (see above)
 
     def registry(self, tables: Any) -> Any:
-        made = _Registry(tables)
+        made = _Registry(tables, keyring=self.keyring)
         made.refused = self.refused
         return made
 
@@ -46,14 +69,25 @@ class _Service(server.Service):  # type: ignore[misc]
 class FakeStalwart:
     def __init__(self, host: FakeHost) -> None:
         self.host = host
-        self.service = _Service(MemoryStore())
+        self.service = _Service(MemoryStore(), keyring=_Keyring(host))
 
     def clone(self, host: FakeHost) -> FakeStalwart:
         twin = FakeStalwart(host)
         twin.service.store._saved = dict(self.service.store._saved)
         twin.service.recovery_admin, twin.service.refused = self.service.recovery_admin, dict(self.service.refused)
+        twin.service.keyring.contexts = dict(self.service.keyring.contexts)
         twin.service.reload()
         return twin
+
+    def shown(self, name: str = "*") -> int:
+        """The serial of the certificate that it serves for a name."""
+        contexts = self.service.keyring.contexts
+        found: int = contexts.get(name) or contexts.get("*") or SELF_SIGNED
+        return found
+
+    def serial(self, door: Door) -> int:
+        assert (door.port, door.starttls) in DOORS
+        return self.shown(door.name)
 
     def forget(self) -> None:
         """Its database is a new one."""
@@ -64,6 +98,7 @@ class FakeStalwart:
         self.service.recovery_admin = environment.get("STALWART_RECOVERY_ADMIN", "")
         with self.service.store.transaction() as tables:
             defaults.insert(self.service.registry(tables))
+            self.service.keyring.load(tables)
         self.service.reload()
 
     def look(self, command: tuple[str, ...], stdin: bytes) -> Answer:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from itertools import combinations
+from typing import Any
 
 import pytest
 
@@ -90,8 +92,63 @@ def test_mail_records() -> None:
     """K21: MX, SPF, DMARC, SRV; none of them without mail."""
     assert {Record("@", "MX", "10 mail.acme.example."), Record("@", "TXT", "v=spf1 mx -all")} <= set(stack().records())
     without = stack(apps={"stalwart": False}).records()
-    assert {record.type for record in without if record.name != "_turn._udp"} <= {"A", "SRV"}
-    assert not [record for record in stack().records() if "{" in record.value]
+    assert not [record for record in without if "mail" in record.name + record.value or record.type == "MX"]
+
+
+@pytest.mark.parametrize(
+    ("relay", "value"),
+    [
+        ({}, "v=spf1 mx include:<SPF name of smtp.provider.example> -all"),
+        ({"spf": "_spf.provider.example"}, "v=spf1 mx include:_spf.provider.example -all"),
+    ],
+)
+def test_spf_with_a_relay(relay: dict[str, str], value: str) -> None:
+    """K21: what the site file does not say is left open: a guess would have mail refused."""
+    wanted = {"host": "smtp.provider.example", "username": "acme", **relay}
+    record = Record("@", "TXT", value)
+    assert record in stack(mail={"relay": wanted}).records()
+    assert record.complete == bool(relay)
+
+
+FILES = {"certificate": "/etc/ssl/site.crt", "key": "/etc/ssl/site.key"}
+
+
+@pytest.mark.parametrize(
+    ("tls", "mode", "caa"),
+    [
+        ({"mode": "acme"}, "enforce", True),
+        ({"mode": "acme", "staging": True}, "disable", True),
+        ({"mode": "internal"}, "disable", False),
+        ({"mode": "files", **FILES}, "testing", False),
+        ({"mode": "off"}, "disable", False),
+        ({"mode": "off", **FILES}, "testing", False),
+    ],
+)
+def test_what_other_servers_may_expect_of_certificates(tls: dict[str, Any], mode: str, caa: bool) -> None:
+    """K21: a policy for mail, and who certifies; nothing is promised that a certificate of one's own cannot keep."""
+    found = stack(tls=tls)
+    assert found.site.mta_sts == mode
+    types = {record.type for record in found.records()}
+    assert ("CAA" in types) == caa
+    assert any(record.name == "_mta-sts" for record in found.records()) == (mode != "disable")
+
+
+def test_another_policy_has_another_id() -> None:
+    """Other servers read it again then, and only then."""
+
+    def sts(**changes: Any) -> str:
+        return next(record.value for record in stack(**changes).records() if record.name == "_mta-sts")
+
+    others = [sts(tls={"mode": "files", **FILES}), sts(domain="other.example")]
+    assert len({sts(), *others}) == 3
+    assert sts(name="Another GmbH") == sts()
+    assert re.fullmatch(r"v=STSv1; id=[0-9a-f]{20}", sts())
+
+
+@pytest.mark.parametrize(("nextcloud", "host"), [(True, "cloud"), (False, "mail")])
+def test_calendars_are_found_where_they_are(nextcloud: bool, host: str) -> None:
+    records = stack(apps={"nextcloud": nextcloud}).records()
+    assert Record("_caldavs._tcp", "SRV", f"0 1 443 {host}.acme.example.") in records
 
 
 def test_records_of_an_extra_site() -> None:

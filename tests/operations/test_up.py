@@ -12,6 +12,7 @@ from kmuctl.model.step import Outcome, State
 from kmuctl.operations.caddy import RELOAD
 from kmuctl.operations.plan import converge, survey
 from tests.fakes import FakeHost, Script
+from tests.fakes.certificates import issued
 from tests.golden import golden
 from tests.operations.scenes import (
     FOLDER,
@@ -130,13 +131,16 @@ def test_a_renewed_certificate_of_the_company_is_served() -> None:
     """Mode "files": Caddy reads it again, though its configuration is the same."""
     tls = {"mode": "files", "certificate": "/etc/ssl/site.crt", "key": "/etc/ssl/site.key"}
     host = running()
-    for path in ("/etc/ssl/site.crt", "/etc/ssl/site.key"):
-        host.write(path, b"old", mode=0o600)
+    old, renewed = (issued("*.acme.example", number=number) for number in (1, 2))
+    host.write("/etc/ssl/site.crt", old.certificate, mode=0o600)
+    host.write("/etc/ssl/site.key", old.key, mode=0o600)
     go_up(host, tls=tls)
     loads, caddy = host.engine.caddy_loads, host.engine.made["caddy"].serial
-    host.write("/etc/ssl/site.crt", b"renewed")
-    assert changed(go_up(host, tls=tls)) == {"certificate"}
-    assert host.text(f"{FOLDER}/data/caddy/certs/site.crt") == "renewed"
+    host.write("/etc/ssl/site.crt", renewed.certificate)
+    host.write("/etc/ssl/site.key", renewed.key)
+    handed_on = {f"certs:{name}" for name in ("turn", "turn:served", "mail", "mail:served")}
+    assert changed(go_up(host, tls=tls)) == {"certificate", *handed_on}
+    assert host.read(f"{FOLDER}/data/caddy/certs/site.crt") == renewed.certificate
     assert host.nodes[f"{FOLDER}/data/caddy/certs/site.key"].mode == 0o600
     assert (host.engine.caddy_loads, host.engine.made["caddy"].serial) == (loads + 1, caddy)
 

@@ -17,6 +17,8 @@ PACKAGES = {
     "php": "apt package php-cli",
     "docker": "tests/lab/lab engine",
     "shellcheck": "apt package shellcheck",
+    "named-checkzone": "apt package bind9-utils",
+    "systemd-analyze": "apt package systemd",
 }
 
 

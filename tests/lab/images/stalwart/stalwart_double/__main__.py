@@ -4,20 +4,14 @@ import json
 import os
 import secrets
 import socket
-import ssl
 import sys
-import tempfile
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import uvicorn
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from . import BANNER, defaults, schema
 from .mail import Listener
@@ -71,43 +65,12 @@ def check_environment() -> None:
         raise ConfigError("STALWART_RECOVERY_ADMIN must be user:password")
 
 
-def self_signed(folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(
-        name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(365)
-    )
-    extended = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-    file = folder / "localhost.pem"
-    pem = serialization.Encoding.PEM
-    text = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(text + extended.sign(key, hashes.SHA256()).public_bytes(pem))
-    return file
-
-
-def certificate_file(service: Service, folder: Path) -> Path:
-    """The default certificate of the registry, else the first, else a self-signed one."""
-    rows = service.live.get("x:Certificate", {})
-    wanted = service.live.get("x:SystemSettings", {}).get("singleton", {}).get("defaultCertificateId")
-    row = rows.get(wanted) or next(iter(rows.values()), None)
-    if row is None:
-        return self_signed(folder)
-    public = row["certificate"]
-    text = Path(public["filePath"]).read_text() if public["@type"] == "File" else str(public.get("value"))
-    file = folder / "server.pem"
-    file.write_text(f"{text}\n{schema.resolve_secret(row['privateKey'], os.environ)}\n")
-    return file
-
-
-def start_listener(service: Service, row: Row, pem: Path) -> None:
+def start_listener(service: Service, row: Row) -> None:
     port = int(next(iter(row["bind"])).rpartition(":")[2])
     if row["protocol"] == "http":
-        start_http(service, port, pem if row["tlsImplicit"] else None)
+        start_http(service, port, service.keyring.self_signed_file() if row["tlsImplicit"] else None)
         return
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if row["useTls"] else None
-    if tls is not None:
-        tls.load_cert_chain(pem)
+    tls = service.keyring.listening() if row["useTls"] else None
     server = Listener(service, row["protocol"], port, tls, row["tlsImplicit"])
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"listening: {row['name']} {row['protocol']} {port}", flush=True)
@@ -149,10 +112,11 @@ def start_normal(service: Service) -> None:
         defaults.insert(registry)
         for problem in registry.build_errors():
             print(f"registry.build-error {problem}", flush=True)
+        for key, problem in service.keyring.load(tables):
+            print(f"registry.build-error x:Certificate {key}: {problem}", flush=True)
     service.reload()
-    pem = certificate_file(service, Path(tempfile.mkdtemp()))
     for row in service.live["x:NetworkListener"].values():
-        start_listener(service, row, pem)
+        start_listener(service, row)
 
 
 def main(arguments: list[str]) -> int:

@@ -107,6 +107,13 @@ class Talk(socketserver.StreamRequestHandler):
         self.request.settimeout(300)
         super().setup()
 
+    def finish(self) -> None:
+        """The server itself knows only the socket before TLS."""
+        try:
+            super().finish()
+        finally:
+            self.request.close()
+
     def handle(self) -> None:
         host = (
             self.server.service.live.get("x:SystemSettings", {})

@@ -6,14 +6,13 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from argon2 import PasswordHasher
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
+from .keyring import Broken, Keyring, described
 from .schema import (
     MASK,
     SetError,
@@ -66,6 +65,7 @@ class Registry:
     tables: Tables
     recovery: bool = False
     reloaded: bool = False
+    keyring: Keyring | None = None
 
     def rows(self, name: str) -> dict[str, Row]:
         return self.tables.setdefault(name, {})
@@ -217,10 +217,20 @@ class Registry:
             self._hash_credentials(row)
         if name == "x:Directory" and bool(row.get("bindDn")) != (row.get("bindSecret", {}).get("@type") != "None"):
             raise failed("bindDn", "Invalid", "bindDn and bindSecret belong together")
-        if name == "x:Certificate":
-            row["subjectAlternativeNames"] = _read_certificate(row)
+        if name == "x:Certificate" and "certificate" in patch:
+            row.update(self._described(row))
         if name == "x:NetworkListener" and row["tlsImplicit"] and not row["useTls"]:
             raise failed("tlsImplicit", "Invalid", "needs useTls")
+
+    def _described(self, row: Row) -> Row:
+        """Read at once when it is created; later the same path is not read again before a reload."""
+        try:
+            found = described((self.keyring or Keyring()).read(row)[0])
+        except Broken as error:
+            raise SetError("invalidProperties", "certificate", f"Failed to read certificate: {error}") from error
+        if not found["issuer"]:
+            raise failed("issuer", "Required", "is required")
+        return found
 
     def _hash_credentials(self, row: Row) -> None:
         items = list(row["credentials"].values())
@@ -250,10 +260,12 @@ class Registry:
         complete("x:Action", body, self.exists)
         if body["@type"] not in ACTIONS:
             raise SetError("forbidden", "@type", f"the double does not know the action {body['@type']}")
-        problems = self.build_errors()
-        if problems:
+        if body["@type"] == "ReloadSettings" and (problems := self.build_errors()):
             raise failed("@type", "Invalid", "registry.build-error: " + "; ".join(problems))
-        self.reloaded = True
+        if body["@type"] in ("ReloadSettings", "ReloadTlsCertificates") and self.keyring is not None:
+            for key, problem in self.keyring.load(self.tables):
+                raise SetError("validationFailed", "@type", problem, objectId={"object": "Certificate", "id": key})
+        self.reloaded = body["@type"] == "ReloadSettings"
         return {"id": "a" + secrets.token_hex(4)}
 
     def build_errors(self) -> list[str]:
@@ -322,18 +334,6 @@ def _secret_problems(value: Any) -> list[str]:
         except (KeyError, OSError) as error:
             return [f"cannot read secret {error}"]
     return [problem for item in value.values() for problem in _secret_problems(item)]
-
-
-def _read_certificate(row: Row) -> dict[str, bool]:
-    source = row["certificate"]
-    try:
-        text = Path(source["filePath"]).read_text() if source["@type"] == "File" else source.get("value", "")
-        resolve_secret(row["privateKey"], os.environ)
-        parsed = x509.load_pem_x509_certificate(text.encode())
-        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return dict.fromkeys(names.get_values_for_type(x509.DNSName), True)
-    except (OSError, KeyError, ValueError, x509.ExtensionNotFound) as error:
-        raise failed("certificate", "Invalid", f"cannot be read: {error}") from error
 
 
 def known_objects() -> list[str]:

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from .keyring import Keyring
 from .registry import MethodError, Registry
 from .schema import FILE, SetError, kind_of, resolve_secret
 from .store import Row, Store, Tables
@@ -42,13 +43,14 @@ class Service:
     recovery_admin: str = ""
     public_url: str = ""
     live: Tables = field(default_factory=dict)
+    keyring: Keyring = field(default_factory=Keyring)
 
     def reload(self) -> None:
         with self.store.transaction() as tables:
             self.live = deepcopy(tables)
 
     def registry(self, tables: Tables) -> Registry:
-        return Registry(tables, recovery=self.mode == "recovery")
+        return Registry(tables, recovery=self.mode == "recovery", keyring=self.keyring)
 
 
 @dataclass(frozen=True)

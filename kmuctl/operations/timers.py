@@ -1,0 +1,140 @@
+"""What kmuctl does by itself: systemd timers that call it, where systemd runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from kmuctl import SITE_FILE, assets
+from kmuctl.model.errors import StepFailed
+from kmuctl.model.host import Host, Reader
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Drift, Step
+
+UNITS, TEMPLATES = "/etc/systemd/system", "templates/systemd"
+RUNNING = "/run/systemd/system"
+"""There exactly where systemd is the machine's own manager (sd_booted(3))."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timer:
+    """A command of kmuctl and when it runs; `name` is that of its units."""
+
+    name: str
+    description: str
+    command: tuple[str, ...]
+    calendar: str
+    """As systemd.time(7) has it."""
+    cron: str
+    """The same for a machine without systemd."""
+    delay: str = "15min"
+    """At most, by chance: not every server of the world at the full hour."""
+
+
+CERTS = Timer(
+    name="kmuctl-certs", description="Hand renewed certificates to mail and calls", command=("certs", "sync"),
+    calendar="hourly", cron="17 * * * *",
+)  # fmt: skip
+TIMERS = (CERTS,)
+
+
+def own_program() -> tuple[str, ...]:
+    """The kmuctl that runs now, as a program that needs no PATH. A link to it stays one: it survives an update."""
+    started = Path(sys.argv[0]).absolute()
+    return (sys.executable, "-m", "kmuctl") if started.name == "__main__.py" else (str(started),)
+
+
+def timer_steps(stack: Stack, program: tuple[str, ...], *, after: tuple[str, ...]) -> Iterator[Step]:
+    for timer in TIMERS:
+        yield timer_step(stack, timer, program, after=after)
+
+
+def timer_step(stack: Stack, timer: Timer, program: tuple[str, ...], *, after: tuple[str, ...]) -> Step:
+    """The units are in place and the timer runs; holds where there is no systemd."""
+    files = unit_files(stack, timer, program)
+    clock = f"{timer.name}.timer"
+
+    def check(host: Reader) -> Drift | None:
+        if not has_systemd(host):
+            return None
+        present = host.facts(files)
+        digests = {path: fact.digest for path, fact in present.items()}
+        if digests != {path: sha256(content).hexdigest() for path, content in files.items()}:
+            return Drift("its units differ" if present else "to install")
+        if host.query(("systemctl", "show", "--property=NeedDaemonReload", clock)).stdout.strip().endswith("=yes"):
+            return Drift("systemd has not read its units yet")
+        for question, wanted in (("is-enabled", "enabled"), ("is-active", "active")):
+            answer = host.query(("systemctl", question, clock)).stdout.strip()
+            if answer != wanted:
+                return Drift(f"it is {answer or 'not there'}, not {wanted}")
+        return None
+
+    def apply(host: Host) -> None:
+        for path, content in files.items():
+            host.write(path, content)
+        for words in (("daemon-reload",), ("enable", clock), ("restart", clock)):
+            _systemctl(host, *words)
+
+    return Step(
+        name=f"timer:{timer.name}", check=check, apply=apply, after=after,
+        hint=f"`systemctl status {clock}` says more",
+    )  # fmt: skip
+
+
+def unit_files(stack: Stack, timer: Timer, program: tuple[str, ...]) -> dict[str, bytes]:
+    """The two units by path. A system's own quoting: no `%`, no `$`, words with blanks in quotes."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701 (no HTML)
+    environment.filters["quote"] = _quoted
+    known = {"timer": timer, "folder": stack.folder, "program": program}
+    return {
+        f"{UNITS}/{timer.name}.{kind}": environment.from_string(assets.sources()[f"{TEMPLATES}/unit.{kind}.j2"])
+        .render(known)
+        .encode()
+        for kind in ("service", "timer")
+    }
+
+
+def _quoted(word: str) -> str:
+    """A word of a command as systemd.service(5) reads it."""
+    word = word.replace("%", "%%").replace("$", "$$")
+    plain = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{plain}"' if plain != word or not word or " " in word or "'" in word or ";" in word else word
+
+
+def has_systemd(host: Reader) -> bool:
+    return RUNNING in host.facts([RUNNING])
+
+
+def cron_lines(stack: Stack, program: tuple[str, ...]) -> list[str]:
+    """For a machine without systemd."""
+    site = f"{stack.folder}/{SITE_FILE}"
+    return [" ".join([timer.cron, *program, "--site", site, *timer.command]) for timer in TIMERS]
+
+
+def installed(host: Reader, timers: Iterable[Timer] = TIMERS) -> list[str]:
+    """Paths of our units on this machine."""
+    return sorted(host.facts(f"{UNITS}/{timer.name}.{kind}" for timer in timers for kind in ("service", "timer")))
+
+
+def remove(host: Host) -> list[str]:
+    """No timer of ours is left; the paths of what was removed."""
+    paths = installed(host)
+    if paths and has_systemd(host):
+        for path in (path for path in paths if path.endswith(".timer")):
+            _systemctl(host, "disable", "--now", path.rpartition("/")[2])
+    for path in paths:
+        host.remove(path)
+    if paths and has_systemd(host):
+        _systemctl(host, "daemon-reload")
+    return paths
+
+
+def _systemctl(host: Host, *words: str) -> None:
+    answer = host.run(("systemctl", *words))
+    if answer.code:
+        raise StepFailed(f"`systemctl {' '.join(words)}` failed: {answer.reason}")

@@ -1,0 +1,62 @@
+"""systemd, as far as timers go."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from kmuctl.model.host import Answer
+from tests.fakes.untaught import Untaught
+
+if TYPE_CHECKING:
+    from tests.fakes.host import FakeHost
+
+UNITS = "/etc/systemd/system"
+
+
+class FakeSystemd:
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.loaded: dict[str, bytes] = {}
+        """Units as they were at the last daemon-reload."""
+        self.enabled: set[str] = set()
+        self.active: set[str] = set()
+
+    def clone(self, host: FakeHost) -> FakeSystemd:
+        twin = copy.copy(self)
+        twin.host, twin.loaded = host, dict(self.loaded)
+        twin.enabled, twin.active = set(self.enabled), set(self.active)
+        return twin
+
+    def look(self, words: tuple[str, ...]) -> Answer:
+        match words:
+            case ("show", "--property=NeedDaemonReload", unit):
+                outdated = unit in self.loaded and self.loaded[unit] != self.host.read(f"{UNITS}/{unit}")
+                return Answer(0, f"NeedDaemonReload={'yes' if outdated else 'no'}\n")
+            case ("is-enabled", unit):
+                return Answer(0, "enabled\n") if unit in self.enabled else Answer(1, "disabled\n")
+            case ("is-active", unit):
+                return Answer(0, "active\n") if unit in self.active else Answer(3, "inactive\n")
+        raise Untaught(f"systemctl {' '.join(words)}")
+
+    def run(self, words: tuple[str, ...]) -> Answer:
+        match words:
+            case ("daemon-reload",):
+                self.loaded = {name: self.host.read(f"{UNITS}/{name}") or b"" for name in self.host.tree(UNITS)}
+            case ("enable", unit):
+                return self._known(unit) or self._add(self.enabled, unit)
+            case ("restart", unit):
+                return self._known(unit) or self._add(self.active, unit)
+            case ("disable", "--now", unit):
+                self.enabled.discard(unit)
+                self.active.discard(unit)
+            case _:
+                raise Untaught(f"systemctl {' '.join(words)}")
+        return Answer(0, "")
+
+    def _known(self, unit: str) -> Answer | None:
+        return None if unit in self.loaded else Answer(1, "", f"Unit {unit} not found.")
+
+    def _add(self, units: set[str], unit: str) -> Answer:
+        units.add(unit)
+        return Answer(0, "")
