@@ -28,9 +28,11 @@ def plan(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) -
     host = _fit_host(console, stack, only)
     outcomes = survey(_steps(stack, host, site, only, pull=pull), host)
     counts = _counts(outcomes)
+    warnings = _warn(console, outcomes)
     changes = len(outcomes) - counts["ok"]
     shown = [_with_hint(outcome) for outcome in outcomes if console.verbose or outcome.state is not State.OK]
-    data = {"changes": changes, "counts": counts, "steps": [step_data(outcome) for outcome in outcomes]}
+    steps = [step_data(outcome) for outcome in outcomes]
+    data = {"changes": changes, "counts": counts, "steps": steps, "warnings": warnings}
     console.result("\n".join([*shown, _summary(counts) if changes else "nothing to change"]), data)
     return counts
 
@@ -103,16 +105,26 @@ def _report(
     failed = [outcome for outcome in outcomes if outcome.state is State.FAILED]
     if not console.as_json:
         _show_failures(console, stack, host, failed)
+    warnings = _warn(console, outcomes)
     lines = [_verdict(counts, seconds)]
     if counts["change"] and whole and not failed:
         lines += _where_to_go(stack)
     data: dict[str, Any] = {
         "ok": not failed, "seconds": round(seconds, 1), "counts": counts,
         "steps": [step_data(outcome) for outcome in outcomes if outcome.state is not State.OK],
-        "urls": [app["url"] for app in stack.apps()],
+        "urls": [app["url"] for app in stack.apps()], "warnings": warnings,
     }  # fmt: skip
     console.result("\n".join(lines), data)
     return not failed
+
+
+def _warn(console: Console, outcomes: list[Outcome]) -> list[str]:
+    """What is not as wished, and no reason to fail."""
+    warnings = [outcome.warning for outcome in outcomes if outcome.warning]
+    if not console.as_json:
+        for warning in warnings:
+            console.warn(warning)
+    return warnings
 
 
 def _verdict(counts: dict[str, int], seconds: float) -> str:
