@@ -83,8 +83,10 @@ def trust_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
         return None if host.read(theirs) == certificate else not_serving(host) or Drift("it is not trusted yet")
 
     def apply(host: Host) -> None:
-        folder, occ_ = f"/tmp/kmuctl/{AUTHORITY}", " ".join(OCC)  # noqa: S108 (in the container)
-        script = f"mkdir -p /tmp/kmuctl && cat >{folder} && {occ_} security:certificates:import {folder} -n"
+        # Nextcloud keeps it under the name of the file, and cannot read it from standard input
+        file = f'"$folder"/{AUTHORITY}'
+        script = f"folder=$(mktemp -d) && cat >{file} && php {OCC[-1]} security:certificates:import {file} -n"
+        script += '; code=$?; rm -r "$folder"; exit $code'
         change(host, (*AS_ITS_USER, "sh", "-c", script), host.read(own) or b"")
 
     return Step(name="nextcloud:trust", check=check, apply=apply, after=after, deadline=30, logs=(CONTAINER,))

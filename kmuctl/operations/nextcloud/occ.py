@@ -15,8 +15,8 @@ from kmuctl.model.step import Drift
 CONTAINER, PORT = "nextcloud", 80
 AS_ITS_USER = ("setpriv", "--reuid=33", "--regid=33", "--clear-groups")
 OCC = (*AS_ITS_USER, "php", "/var/www/html/occ")
-UNDER_ITS_NAME = {"Host": "nextcloud", "OCS-APIRequest": "true"}
-"""A trusted domain that needs no DNS; the second one stands for a token against forged forms."""
+FROM_INSIDE = {"Host": "localhost", "OCS-APIRequest": "true"}
+"""The one name that is always trusted, whatever the configuration; and what stands for a token against forged forms."""
 HINT = "`kmuctl logs nextcloud` and `kmuctl occ status` show more; the next `kmuctl up` goes on from here"
 
 
@@ -64,7 +64,7 @@ def refusal(what: str, answer: Answer) -> StepFailed:
 
 def call(path: str, password: Secret | None = None, user: str = "") -> Call:
     sign_in = (user, password) if password else None
-    return Call(container=CONTAINER, port=PORT, path=path, headers=UNDER_ITS_NAME, user=sign_in)
+    return Call(container=CONTAINER, port=PORT, path=path, headers=FROM_INSIDE, user=sign_in)
 
 
 def status(host: Reader) -> dict[str, Any] | None:
@@ -77,9 +77,12 @@ def status(host: Reader) -> dict[str, Any] | None:
     except HostError:
         return None  # it is just being restarted
     try:
-        return dict(reply.json())
+        found: dict[str, Any] = reply.json()
     except ValueError:
-        raise StepFailed(f"Nextcloud's status.php answers {reply.status} without JSON", hint=HINT) from None
+        found = {}
+    if "needsDbUpgrade" not in found:
+        raise StepFailed(f"Nextcloud's status.php answers {reply.status}: {reply.text[:100]}", hint=HINT)
+    return found
 
 
 def not_serving(host: Reader) -> Drift | None:
