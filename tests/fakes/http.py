@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Answer, Call, Reply
 from tests.fakes.authentik import FakeAuthentik
+from tests.fakes.nextcloud import FakeNextcloud
 from tests.fakes.untaught import Untaught
 
 if TYPE_CHECKING:
@@ -31,18 +32,21 @@ class FakeHttp:
 
     def __init__(self, host: FakeHost) -> None:
         self.sent: list[str] = []
-        self._join(host, FakeAuthentik(host))
+        self._join(host, FakeAuthentik(host), FakeNextcloud(host))
 
-    def _join(self, host: FakeHost, authentik: FakeAuthentik) -> None:
+    def _join(self, host: FakeHost, authentik: FakeAuthentik, nextcloud: FakeNextcloud) -> None:
         self.host = host
         self.authentik = authentik
-        self.programs: dict[str, Program] = {"authentik-worker": authentik}
-        self.servers: dict[tuple[str, int], Server] = {("authentik-server", 9000): authentik}
+        self.nextcloud = nextcloud
+        self.programs: dict[str, Program] = {"authentik-worker": authentik, "nextcloud": nextcloud}
+        self.servers: dict[tuple[str, int], Server] = {
+            ("authentik-server", 9000): authentik, ("nextcloud", 80): nextcloud,
+        }  # fmt: skip
 
     def clone(self, host: FakeHost) -> FakeHttp:
         twin = copy.copy(self)
         twin.sent = list(self.sent)
-        twin._join(host, self.authentik.clone(host))
+        twin._join(host, self.authentik.clone(host), self.nextcloud.clone(host))
         return twin
 
     def ask(self, call: Call) -> Reply:
