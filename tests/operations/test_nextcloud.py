@@ -146,7 +146,7 @@ def test_an_app_that_left_the_site_file_is_left_alone() -> None:
 
 
 def test_the_meeting_app_knows_our_server() -> None:
-    """K81: only where the site lists it and the store has it; without a token secret, which would make hosts of guests."""
+    """K81: only where the site lists it and the store has it; no token secret, which would make hosts of guests."""
     host = running()
     go_up(host, nextcloud={"apps": ["jitsi"]})
     assert host.http.nextcloud.values["jitsi"] == {"jitsi_server_url": "https://meet.acme.example/"}

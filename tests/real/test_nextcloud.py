@@ -41,8 +41,11 @@ pytestmark = [
 ]
 SITE = stack(domain="kmu.test", tls={"mode": "internal"}, nextcloud={"apps": ["calendar"]})
 CACHE_PORT = 16379
-CACHE = b"""<?php $CONFIG = array('memcache.distributed' => '\\\\OC\\\\Memcache\\\\Redis',
-  'memcache.locking' => '\\\\OC\\\\Memcache\\\\Redis', 'redis' => array('host' => '127.0.0.1', 'port' => %d));""" % CACHE_PORT
+CACHE = (
+    b"""<?php $CONFIG = array('memcache.distributed' => '\\\\OC\\\\Memcache\\\\Redis',
+  'memcache.locking' => '\\\\OC\\\\Memcache\\\\Redis', 'redis' => array('host' => '127.0.0.1', 'port' => %d));"""
+    % CACHE_PORT
+)
 LOCAL = b"<?php $CONFIG = array('memcache.local' => '\\\\OC\\\\Memcache\\\\APCu');"
 CACHE_SECONDS = 4
 """For so long a web process may still use an app value that was changed."""
@@ -110,7 +113,10 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+        key, name = (
+            ec.generate_private_key(ec.SECP256R1()),
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")]),
+        )
         own = self._builder(name, name, key.public_key()).add_extension(x509.BasicConstraints(True, None), True)
         self.certificate = own.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         server = ec.generate_private_key(ec.SECP256R1())
@@ -260,7 +266,9 @@ def test_the_way_in_for_emergencies(host: RealHost) -> None:
     """K68: the form is there at ?direct=1, the local admin is admin, and a password changed by hand is put right."""
     assert urlsplit(sign_in("Break-Glass-0123456789")).path == "/index.php/apps/dashboard/"
     assert "direct=1" in sign_in("wrong")
-    reset = "OC_PASS=another-Password-1 exec php /var/www/html/occ user:resetpassword --password-from-env kmu-break-glass"
+    reset = (
+        "OC_PASS=another-Password-1 exec php /var/www/html/occ user:resetpassword --password-from-env kmu-break-glass"
+    )
     assert inside("setpriv", "--reuid=33", "--regid=33", "--clear-groups", "sh", "-c", reset).code == 0
     assert changed(up(host)) == {"nextcloud:break-glass"}
     assert not [line for line in host.sent if "Break-Glass-0123456789" in line]
