@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_an_app_that_the_store_does_not_have_is_told_each_time_and_tried_once() 
     """K55, K81: a finding, not a failure; the other apps are there."""
     host = running()
     host.http.nextcloud.store = {"external"}
-    wanted = {"nextcloud": {"apps": ["jitsi", "external"]}}
+    wanted: dict[str, Any] = {"nextcloud": {"apps": ["jitsi", "external"]}}
     first = go_up(host, **wanted)[APPS]
     assert (first.state, first.cause) == (State.CHANGE, "to install: jitsi, external")
     assert "`jitsi`: Could not download app jitsi, it was not found on the appstore" in first.warning
@@ -86,7 +87,7 @@ def test_an_app_is_tried_again_with_another_nextcloud_and_after_a_day() -> None:
     """K55."""
     host = running()
     host.http.nextcloud.store = set()
-    wanted = {"nextcloud": {"apps": ["jitsi"]}}
+    wanted: dict[str, Any] = {"nextcloud": {"apps": ["jitsi"]}}
     go_up(host, **wanted)
     host.http.nextcloud.version = "34.0.5"
     assert plan(host, **wanted)[APPS].cause == "to install: jitsi"
@@ -102,7 +103,7 @@ def test_a_store_that_cannot_be_reached_is_asked_again_when_it_answers() -> None
     """K55: until then nothing is sent; then the mark goes that would keep Nextcloud from asking."""
     host = running()
     host.http.nextcloud.reachable = False
-    wanted = {"nextcloud": {"apps": ["drawio", "external"]}}
+    wanted: dict[str, Any] = {"nextcloud": {"apps": ["drawio", "external"]}}
     outcome = go_up(host, **wanted)[APPS]
     assert "drawio, external: the app store cannot be reached from the container" in outcome.warning
     before = sent(host)

@@ -143,7 +143,7 @@ def discovery(host: RealHost) -> Iterator[str]:
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            base = f"https://127.0.0.1:{self.server.server_address[1]}"
+            base = f"https://{self.headers['Host']}"
             document = {
                 "issuer": f"{base}/o/nextcloud/", "authorization_endpoint": f"{base}/authorize",
                 "token_endpoint": f"{base}/token", "jwks_uri": f"{base}/jwks", "userinfo_endpoint": f"{base}/me",
