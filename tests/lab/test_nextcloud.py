@@ -108,6 +108,8 @@ def test_an_installation_that_was_cut_off_is_finished(site: LabSite) -> None:
     config.write_text(config.read_text().replace("'installed' => true", "'installed' => false"))
     docker("restart", name_of("nextcloud"))
     eventually(lambda: health("nextcloud") == "healthy", within=120, what="installed again")
+    docker("restart", name_of("nextcloud-cron"))  # which would not have started yet
+    eventually(lambda: health("nextcloud-cron") == "healthy", within=60, what="jobs run again")
     assert {"nextcloud:apps", "nextcloud:settings"} <= {step["step"] for step in site.up()["steps"]}
     assert occ(site, "status")["installed"] is True
     with base(site) as database:
@@ -117,7 +119,7 @@ def test_an_installation_that_was_cut_off_is_finished(site: LabSite) -> None:
 
 
 def test_an_installation_whose_configuration_was_lost_is_not_done_again(site: LabSite) -> None:
-    """K51: there are accounts, so there is something to lose."""
+    """K51: its jobs have run, there are accounts: something to lose."""
     config = site.folder / "data/nextcloud/html/config/config.php"
     before = config.read_text()
     with base(site) as database:
@@ -127,7 +129,7 @@ def test_an_installation_whose_configuration_was_lost_is_not_done_again(site: La
         script = "/docker-entrypoint-hooks.d/before-starting/20-finish.sh"
         done = inside("nextcloud", "setpriv", "--reuid=33", "--regid=33", "--clear-groups", script)
         assert done.returncode == 1
-        assert "people have accounts: put config/config.php back" in done.stderr
+        assert "put config/config.php back from your backup" in done.stderr
         assert (config.parent.parent / "version.php").exists()
     finally:
         config.write_text(before)
