@@ -277,6 +277,9 @@ def test_the_way_in_for_emergencies(host: RealHost) -> None:
 
 def test_mail_that_is_switched_off_leaves_no_password_behind(host: RealHost) -> None:
     """K50: Nextcloud copies every value into its own file, where it would stay."""
+    for change in (("set", "kmu_test", "--value=1"), ("delete", "kmu_test")):
+        assert inside(*occ(f"config:system:{change[0]}", *change[1:])).code == 0
+    assert "'mail_smtppassword'" in inside("cat", "/var/www/html/config/config.php").stdout
     alone = stack(domain="kmu.test", tls={"mode": "internal"}, apps={"stalwart": False}, nextcloud={"apps": []})
     values = {spec.name: Secret("x" * 48) for spec in alone.secrets()} | dict(secrets())
     rendered = render(alone, Secrets(values))
