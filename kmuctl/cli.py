@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -75,8 +75,13 @@ def globals_(
     ctx.obj = Globals(site or default_site(), console)
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(guarded(function))
+def command(function: Callable[..., None], **settings: Any) -> Callable[..., None]:
+    return app.command(name=function.__name__.rstrip("_").replace("_", "-"), **settings)(guarded(function))
+
+
+def hands_on(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose words, from the first on, are another program's."""
+    return command(function, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 
 
 certs = typer.Typer(help="The certificates of mail and calls.", no_args_is_help=True, rich_markup_mode=None)
@@ -243,6 +248,18 @@ def exec_(
     from kmuctl.commands.operate import execute
 
     raise typer.Exit(execute(known.console, known.stack(), name, arguments))
+
+
+@hands_on
+def occ(
+    known: Globals,
+    arguments: Annotated[list[str], typer.Argument(metavar="ARGS...")],
+) -> None:
+    """Run Nextcloud's occ; kmuctl's own options come before its words."""
+    from kmuctl.commands.operate import execute
+    from kmuctl.operations.nextcloud.occ import CONTAINER, OCC
+
+    raise typer.Exit(execute(known.console, known.stack(), CONTAINER, [*OCC, *arguments]))
 
 
 @command

@@ -1,4 +1,4 @@
-"""`kmuctl down`, `status`, `logs`, `exec`, `login-link`."""
+"""`kmuctl down`, `status`, `logs`, `exec`, `occ`, `login-link`."""
 
 from __future__ import annotations
 

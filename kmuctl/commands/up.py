@@ -31,9 +31,11 @@ def plan(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) -
     host = _fit_host(console, stack, only)
     outcomes = survey(_steps(stack, host, site, only, pull=pull), host)
     counts = counts_of(outcomes)
+    warnings = _warn(console, outcomes)
     changes = len(outcomes) - counts["ok"]
     shown = [_with_hint(outcome) for outcome in outcomes if console.verbose or outcome.state is not State.OK]
-    data = {"changes": changes, "counts": counts, "steps": [step_data(outcome) for outcome in outcomes]}
+    steps = [step_data(outcome) for outcome in outcomes]
+    data = {"changes": changes, "counts": counts, "steps": steps, "warnings": warnings}
     console.result("\n".join([*shown, _summary(counts) if changes else "nothing to change"]), data)
     return counts
 
@@ -110,9 +112,10 @@ def _report(
     failed = [outcome for outcome in outcomes if outcome.state is State.FAILED]
     if not console.as_json:
         show_failures(console, stack, host, failed)
-    warnings = _warnings(stack, host) if whole and not failed else []
-    for warning in warnings:
+    own = _warnings(stack, host) if whole and not failed else []
+    for warning in own:
         console.warn(warning)
+    warnings = [*_warn(console, outcomes), *own]
     lines = [_verdict(counts, seconds)]
     if counts["change"] and whole and not failed:
         lines += _where_to_go(stack)
@@ -132,6 +135,15 @@ def _warnings(stack: Stack, host: Host) -> list[str]:
         lines = " and ".join(f"`{line}`" for line in cron_lines(stack, own_program()))
         found.append(f"no systemd here, so nothing renews the certificates of mail and calls: have cron run {lines}")
     return found
+
+
+def _warn(console: Console, outcomes: list[Outcome]) -> list[str]:
+    """What is not as wished, and no reason to fail."""
+    warnings = [outcome.warning for outcome in outcomes if outcome.warning]
+    if not console.as_json:
+        for warning in warnings:
+            console.warn(warning)
+    return warnings
 
 
 def _verdict(counts: dict[str, int], seconds: float) -> str:

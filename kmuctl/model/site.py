@@ -28,6 +28,7 @@ from kmuctl.model.values import (
     language_code,
     mail_address,
     network_range,
+    nextcloud_app,
     no_ipv6,
     own_folder,
     pinned_image,
@@ -109,6 +110,13 @@ class MailTable(Table):
     relay: Relay | None = None
 
 
+class NextcloudTable(Table):
+    apps: tuple[Annotated[str, AfterValidator(nextcloud_app)], ...] = Field(
+        default=("calendar", "contacts", "mail", "deck", "groupfolders", "collectives", "tables"), strict=False
+    )
+    """What Nextcloud gets from its app store, besides the sign-on."""
+
+
 class Branding(Table):
     color: Annotated[str, AfterValidator(hex_color)] = "#2a6f97"
     logo: Annotated[str, AfterValidator(web_address)] | None = None
@@ -137,6 +145,7 @@ class Site(Table):
     tls: Tls = Tls()
     network: NetworkTable = NetworkTable()
     mail: MailTable = MailTable()
+    nextcloud: NextcloudTable = NextcloudTable()
     branding: Branding = Branding()
     backup: Backup = Backup()
     apps: dict[str, bool] = Field(default_factory=dict)

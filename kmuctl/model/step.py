@@ -11,11 +11,16 @@ from kmuctl.model.host import Host, Reader
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Why a step does not hold. `hopeless`: waiting longer cannot mend it. `unknown`: it may hold after all."""
+    """Why a step does not hold.
+
+    `hopeless`: waiting longer cannot mend it. `unknown`: it may hold after all. `tolerable`: the step counts as
+    holding, and the admin is told each time.
+    """
 
     cause: str
     hopeless: bool = False
     unknown: bool = False
+    tolerable: bool = False
     hint: str = ""
 
 
@@ -46,6 +51,8 @@ class Outcome:
     cause: str = ""
     hint: str = ""
     seconds: float = 0.0
+    warning: str = ""
+    """What is not as wished, and no reason to fail."""
 
     def __str__(self) -> str:
         return f"{self.state.value:8}{self.step.name}" + (f"  ({self.cause})" if self.cause else "")

@@ -71,6 +71,13 @@ def user_name(text: str) -> str:
     return text
 
 
+def nextcloud_app(text: str) -> str:
+    """An app's id in Nextcloud's store."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):
+        raise ValueError("is no id of a Nextcloud app: those have a-z, digits and `_`, as in the app store's addresses")
+    return text
+
+
 def free_text(text: str) -> str:
     """A name as people write it. A joiner with nothing to join would be an invisible difference."""
     text = text.strip()

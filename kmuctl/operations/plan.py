@@ -32,8 +32,8 @@ def _look(step: Step, host: Reader) -> Outcome:
         drift = step.check(host)
     except KmuError as error:
         return Outcome(step, State.FAILED, error.message, error.hint)
-    if drift is None:
-        return Outcome(step, State.OK)
+    if drift is None or drift.tolerable:
+        return Outcome(step, State.OK, warning=drift.cause if drift else "")
     return Outcome(step, State.BLOCKED if drift.unknown else State.CHANGE, drift.cause)
 
 
@@ -132,13 +132,13 @@ class _Crew:
 
     def _make_hold(self, step: Step) -> Outcome:
         drift = step.check(self._host)
-        if drift is None:
-            return Outcome(step, State.OK)
+        if drift is None or drift.tolerable:
+            return Outcome(step, State.OK, warning=drift.cause if drift else "")
         self._said.put(Working(step, drift.cause))
         step.apply(self._host)
         left = self._wait(step)
-        if left is None:
-            return Outcome(step, State.CHANGE, drift.cause)
+        if left is None or left.tolerable:
+            return Outcome(step, State.CHANGE, drift.cause, warning=left.cause if left else "")
         return Outcome(step, State.FAILED, left.cause, left.hint or step.hint)
 
     def _wait(self, step: Step) -> Drift | None:
@@ -146,7 +146,7 @@ class _Crew:
         started = monotonic()
         while (drift := step.check(self._host)) is not None:
             elapsed = monotonic() - started
-            if drift.hopeless or self._stop.is_set():
+            if drift.tolerable or drift.hopeless or self._stop.is_set():
                 return drift
             if elapsed >= step.deadline:
                 return replace(drift, cause=drift.cause + (f" (waited {step.deadline} s)" if step.deadline else ""))

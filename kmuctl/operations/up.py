@@ -11,7 +11,7 @@ from kmuctl.model.host import Host
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
-from kmuctl.operations import authentik, caddy, certs
+from kmuctl.operations import authentik, caddy, certs, nextcloud
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
@@ -57,7 +57,7 @@ def _everything(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run, and know the secrets by which they are asked."""
     renewed = tuple(step.name for service in stack.services for step in renewals(service, vault))
-    for wiring in (authentik.wiring, stalwart_settings.wiring, certs.wiring):
+    for wiring in (authentik.wiring, stalwart_settings.wiring, nextcloud.wiring, certs.wiring):
         for step in wiring(stack, vault.values, rendered):
             yield replace(step, after=(*step.after, *renewed))
 

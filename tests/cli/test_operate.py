@@ -379,6 +379,34 @@ def test_a_container_named_like_its_service(up: FakeHost, monkeypatch: pytest.Mo
     assert "--all: no service `jitsi-web` in this site" in kmuctl("logs", "--all", "jitsi-web", code=2).stderr
 
 
+def test_occ_runs_as_its_user_and_keeps_every_word(
+    up: FakeHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """K118: also words that look like options of kmuctl."""
+    docker(monkeypatch, tmp_path, 'echo "$@" >said; exit 3')
+    kmuctl("occ", "app:list", "--output=json", "-v", "--json", "--help", code=3)
+    words = "setpriv --reuid=33 --regid=33 --clear-groups php /var/www/html/occ app:list --output=json -v --json --help"
+    assert Path("said").read_text().endswith(f" exec -T nextcloud {words}\n")
+
+
+def test_occ_without_nextcloud(host: FakeHost) -> None:
+    site_file("[apps]\nnextcloud = false\n")
+    assert "no service or container `nextcloud` in this site" in kmuctl("occ", "status", code=2).stderr
+
+
+def test_what_is_not_as_wished_is_a_warning(up: FakeHost) -> None:
+    """K55: `up` succeeds, tells it each time, and changes nothing the second time."""
+    site_file('[nextcloud]\napps = ["jitsi"]\n')
+    up.http.nextcloud.store = set()
+    assert "warning: Nextcloud lacks apps of [nextcloud] in the site file (`jitsi`: " in kmuctl("up").stderr
+    again = kmuctl("up")
+    assert again.stdout.startswith("nothing changed: ")
+    assert "warning: Nextcloud lacks apps" in again.stderr
+    assert "warning: Nextcloud lacks apps" in kmuctl("up", "--dry-run").stderr
+    [warning] = as_json(kmuctl("--json", "up"))["warnings"]
+    assert warning.startswith("Nextcloud lacks apps")
+
+
 def test_exec_needs_one_container(up: FakeHost) -> None:
     assert kmuctl("exec", "jitsi", "--", "ls", code=2).stderr == (
         "error: `jitsi` has several containers\n\nhint: one of: jitsi-web, jitsi-prosody, jitsi-jicofo, jitsi-jvb\n"

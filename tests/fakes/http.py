@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Answer, Call, Reply
 from tests.fakes.authentik import FakeAuthentik
+from tests.fakes.nextcloud import FakeNextcloud
 from tests.fakes.stalwart import FakeStalwart
 from tests.fakes.tls import FakeCoturn
 from tests.fakes.untaught import Untaught
 
 if TYPE_CHECKING:
     from tests.fakes.host import FakeHost
+
+
+KINDS = {
+    "authentik": FakeAuthentik, "stalwart": FakeStalwart, "coturn": FakeCoturn, "nextcloud": FakeNextcloud,
+}  # fmt: skip
 
 
 class Server(Protocol):
@@ -33,22 +39,28 @@ class FakeHttp:
 
     def __init__(self, host: FakeHost) -> None:
         self.sent: list[str] = []
-        self._join(host, FakeAuthentik(host), FakeStalwart(host), FakeCoturn(host))
+        self._join(host, {name: kind(host) for name, kind in KINDS.items()})
 
-    def _join(self, host: FakeHost, authentik: FakeAuthentik, stalwart: FakeStalwart, coturn: FakeCoturn) -> None:
+    def _join(self, host: FakeHost, fakes: dict[str, Any]) -> None:
         self.host = host
-        self.authentik, self.stalwart, self.coturn = authentik, stalwart, coturn
+        self._fakes = fakes
+        self.authentik: FakeAuthentik = fakes["authentik"]
+        self.stalwart: FakeStalwart = fakes["stalwart"]
+        self.coturn: FakeCoturn = fakes["coturn"]
+        self.nextcloud: FakeNextcloud = fakes["nextcloud"]
         self.programs: dict[str, Program] = {
-            "authentik-worker": authentik, "stalwart": stalwart, "coturn": coturn,
+            "authentik-worker": self.authentik, "stalwart": self.stalwart, "coturn": self.coturn,
+            "nextcloud": self.nextcloud,
         }  # fmt: skip
         self.servers: dict[tuple[str, int], Server] = {
-            ("authentik-server", 9000): authentik, ("stalwart", 8080): stalwart,
+            ("authentik-server", 9000): self.authentik, ("stalwart", 8080): self.stalwart,
+            ("nextcloud", 80): self.nextcloud,
         }  # fmt: skip
 
     def clone(self, host: FakeHost) -> FakeHttp:
         twin = copy.copy(self)
         twin.sent = list(self.sent)
-        twin._join(host, self.authentik.clone(host), self.stalwart.clone(host), self.coturn.clone(host))
+        twin._join(host, {name: fake.clone(host) for name, fake in self._fakes.items()})
         return twin
 
     def ask(self, call: Call) -> Reply:

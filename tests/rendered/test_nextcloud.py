@@ -88,7 +88,10 @@ def test_nothing_is_mounted_into_the_code(container: str) -> None:
 
 def test_the_hooks_are_scripts_that_the_image_runs() -> None:
     hooks = {target: source for source, target, _ in project().mounts("nextcloud") if "entrypoint-hooks" in target}
-    assert sorted(target.split("/")[2] for target in hooks) == ["before-starting", "pre-installation"]
+    folders = sorted(target.split("/")[2] for target in hooks)
+    assert folders == ["before-starting", "before-starting", "pre-installation"]
+    names = {target.rsplit("/", 1)[1] for target in hooks}
+    assert names == {"install-config.sh", "10-install-config.sh", "20-finish.sh"}
     for target, source in hooks.items():
         file = project().files[source.removeprefix("./")]
         assert target.endswith(".sh")

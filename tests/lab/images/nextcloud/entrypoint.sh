@@ -45,6 +45,7 @@ check_volume() {
     if ! grep -qs instanceid $html/config/config.php; then
         fail "$html/config is not empty before the first boot: the image's own *.config.php would never be copied (trap 1)"
     fi
+    if ! grep -qs "'installed' => true" $html/config/config.php; then return 0; fi
     if [ -n "${NEXTCLOUD_ADMIN_USER+x}" ] || [ -n "${NEXTCLOUD_ADMIN_USER_FILE+x}" ]; then
         fail "restored config with NEXTCLOUD_ADMIN_USER set: maintenance:install is not defined there (trap 2)"
     fi

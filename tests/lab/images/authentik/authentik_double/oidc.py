@@ -247,13 +247,16 @@ def scope_claims(call: Call, provider: Row, user: Row, scopes: list[str]) -> dic
 
 
 def _evaluate(call: Call, mapping: Row, user: Row) -> Any:
-    groups = [row["name"] for row in accounts.all_groups(call.rows, user)]
+    known = accounts.all_groups(call.rows, user)
+    groups = [row["name"] for row in known]
     if str(mapping.get("managed")).startswith("goauthentik.io/"):
         return _default_claims(mapping["scope_name"], user, groups)
     names = [SimpleNamespace(name=name) for name in groups]
     people = SimpleNamespace(**{key: value for key, value in user.items() if not key.startswith("_")})
     people.groups = people.ak_groups = SimpleNamespace(all=lambda: names)
     people.all_groups = lambda: names
+    attributes = {key: value for row in [*known, user] for key, value in (row.get("attributes") or {}).items()}
+    people.group_attributes = lambda: attributes
     body = "\n".join("    " + line for line in mapping["expression"].splitlines())
     scope: dict[str, Any] = {"request": SimpleNamespace(user=people), "user": people, "provider": None}
     exec("def expression():\n" + body, scope)  # the real program runs it as well

@@ -24,7 +24,7 @@ $CONFIG = array(
   'mail_domain' => 'acme.example',
   // the sign-on's public name leads to Caddy's private address inside the stack
   'allow_local_remote_servers' => true,
-  'user_oidc' => array('soft_auto_provision' => false, 'single_logout' => true, 'login_label' => 'ACME GmbH'),
+  'user_oidc' => array('soft_auto_provision' => false, 'use_pkce' => true, 'single_logout' => true, 'login_label' => 'ACME GmbH'),
   'skeletondirectory' => '',
   'templatedirectory' => '',
   'simpleSignUpLink.shown' => false,

@@ -15,7 +15,7 @@ $CONFIG = array(
   'log_rotate_size' => 10485760,
   // the sign-on's public name leads to Caddy's private address inside the stack
   'allow_local_remote_servers' => true,
-  'user_oidc' => array('soft_auto_provision' => false, 'single_logout' => true, 'login_label' => 'Müller & "Söhne" $HOME ${x} #1 | {{ 7*7 }} \'q\' \\ 🚀'),
+  'user_oidc' => array('soft_auto_provision' => false, 'use_pkce' => true, 'single_logout' => true, 'login_label' => 'Müller & "Söhne" $HOME ${x} #1 | {{ 7*7 }} \'q\' \\ 🚀'),
   'skeletondirectory' => '',
   'templatedirectory' => '',
   'simpleSignUpLink.shown' => false,

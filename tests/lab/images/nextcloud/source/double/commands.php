@@ -39,6 +39,7 @@ function system_commands(): array
         'files:scan' => [0, 9, ['all', 'path='], $done],
         'files:scan-app-data' => [0, 1, [], $done],
         'setupchecks' => [0, 0, ['output='], setup_checks(...)],
+        'security:certificates:import' => [1, 1, [], import_certificate(...)],
         'theming:config' => [0, 2, ['-r|reset'], theming(...)],
         'security:bruteforce:reset' => [1, 1, [], fn() => 0],
         'security:bruteforce:attempts' => [1, 2, ['output='], fn($instance, $arguments, $options)

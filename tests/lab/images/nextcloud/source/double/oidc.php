@@ -48,7 +48,9 @@ final class Oidc
             throw new RuntimeException("Host \"$host\" violates local access rules");
         }
         $request = curl_init($url);
-        curl_setopt_array($request, [CURLOPT_RETURNTRANSFER => true, CURLOPT_TIMEOUT => 15, CURLOPT_HTTPHEADER => $headers]
+        // its own list of authorities, not the system's
+        $bundle = $this->instance->config->get('datadirectory') . '/files_external/rootcerts.crt';
+        curl_setopt_array($request, (is_file($bundle) ? [CURLOPT_CAINFO => $bundle] : []) + [CURLOPT_RETURNTRANSFER => true, CURLOPT_TIMEOUT => 15, CURLOPT_HTTPHEADER => $headers]
             + ($form === [] ? [] : [CURLOPT_POSTFIELDS => http_build_query($form)]));
         $body = curl_exec($request);
         $code = curl_getinfo($request, CURLINFO_RESPONSE_CODE);
@@ -113,7 +115,25 @@ final class Oidc
             $this->web->html(403, 'Account disabled');
             return;
         }
+        if ($mapping('groupProvisioning', '0') === '1') {
+            $this->provisionGroups($uid, (array) ($claims[$mapping('mappingGroups', 'groups')] ?? []), $mapping('groupWhitelistRegex', '/.*/'));
+        }
         $_SESSION['user'] = $uid;
-        $this->web->json(200, ['double' => true, 'user' => $uid, 'claims' => array_keys($claims)]);
+        $groups = array_column($this->instance->rows('SELECT gid FROM oc_group_user WHERE uid = ? ORDER BY gid', $uid), 'gid');
+        $this->web->json(200, ['double' => true, 'user' => $uid, 'claims' => array_keys($claims), 'groups' => $groups]);
+    }
+
+    /** Groups that match are taken over, both ways; others stay as they are. */
+    private function provisionGroups(string $uid, array $wanted, string $regex): void
+    {
+        foreach ($this->instance->rows('SELECT gid FROM oc_group_user WHERE uid = ?', $uid) as ['gid' => $gid]) {
+            if (preg_match($regex, $gid) && !in_array($gid, $wanted, true)) {
+                $this->instance->rows('DELETE FROM oc_group_user WHERE uid = ? AND gid = ?', $uid, $gid);
+            }
+        }
+        foreach (array_filter($wanted, fn($gid) => preg_match($regex, $gid)) as $gid) {
+            $this->instance->rows('INSERT INTO oc_groups VALUES (?) ON CONFLICT DO NOTHING', $gid);
+            $this->instance->rows('INSERT INTO oc_group_user VALUES (?, ?) ON CONFLICT DO NOTHING', $gid, $uid);
+        }
     }
 }

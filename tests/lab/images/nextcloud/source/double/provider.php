@@ -29,7 +29,7 @@ function provider_commands(Instance $instance): array
 
 function camel(string $name): string
 {
-    return 'mapping' . implode('', array_map('ucfirst', preg_split('/[-_]/', $name)));
+    return $name === 'phone' ? 'mappingPhonenumber' : 'mapping' . implode('', array_map('ucfirst', explode('-', str_replace('_', '', $name))));
 }
 
 function setting_names(): array
@@ -77,10 +77,12 @@ function wanted_columns(array $options): array
         }
     }
     if (isset($options['clientsecret-file'])) {
-        $columns['client_secret'] = trim((string) @file_get_contents($options['clientsecret-file'])) ?: throw new Failure('Secret file is not readable', 255);
+        $file = $options['clientsecret-file'];
+        $columns['client_secret'] = trim((string) @file_get_contents($file)) ?: throw new Failure("Client secret file \"$file\" could not be read or is empty");
+        echo "Client secret loaded from file \"$file\"\n";
     }
     if (isset($options['clientsecret-env'])) {
-        $columns['client_secret'] = getenv($options['clientsecret-env']) ?: throw new Failure("Variable {$options['clientsecret-env']} is empty", 255);
+        $columns['client_secret'] = getenv($options['clientsecret-env']) ?: throw new Failure("Variable {$options['clientsecret-env']} is empty");
     }
     return $columns;
 }
@@ -109,7 +111,7 @@ function upsert_provider(Instance $instance, array $arguments, array $options): 
 {
     $identifier = $arguments[0] ?? null;
     if ($identifier === null) {
-        show(all_providers($instance), $options);
+        show(array_map(fn($provider) => array_diff_key($provider, ['settings' => 0]), all_providers($instance)), $options);
         return 0;
     }
     $row = $instance->rows('SELECT * FROM oc_user_oidc_providers WHERE identifier = ?', $identifier)[0] ?? null;

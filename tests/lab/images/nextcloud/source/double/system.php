@@ -37,10 +37,11 @@ function install(Instance $instance, array $arguments, array $options): int
     $values = array_merge(first_values($instance, $options), $instance->config->values);
     $database = Instance::connect($values);
     refuse_powerful_role($database);
+    $instance->config->write($values);
     create_tables($database);
     prepare_data_directory($values['datadirectory']);
-    $instance->config->write(array_merge($values, ['installed' => true]));
     fill_tables($instance, $options);
+    $instance->config->write(array_merge($values, ['installed' => true]));
     echo "Nextcloud was successfully installed\n";
     return 0;
 }
@@ -66,7 +67,7 @@ function create_tables(PDO $database): void
 {
     $database->beginTransaction();
     foreach (TABLES as $statement) {
-        $database->exec($statement);
+        $database->exec(str_replace('CREATE TABLE', 'CREATE TABLE IF NOT EXISTS', $statement));
     }
     $database->commit();
 }
@@ -82,6 +83,9 @@ function prepare_data_directory(string $folder): void
 
 function fill_tables(Instance $instance, array $options): void
 {
+    if ($instance->rows('SELECT 1 FROM oc_users WHERE uid = ?', $options['admin-user']) !== []) {
+        throw new Failure('The Login is already being used');    // what an interrupted installation left behind
+    }
     $instance->rows('INSERT INTO oc_users (uid, displayname, password) VALUES (?, ?, ?)', $options['admin-user'], $options['admin-user'],
         password_hash($options['admin-pass'], PASSWORD_DEFAULT));
     $instance->rows("INSERT INTO oc_groups VALUES ('admin')");
@@ -92,7 +96,20 @@ function fill_tables(Instance $instance, array $options): void
         }
     }
     $instance->setAppValue('core', 'installedat', (string) time());
-    $instance->setAppValue('core', 'backgroundjobs_mode', 'ajax');
+}
+
+function import_certificate(Instance $instance, array $arguments): int
+{
+    [$path] = $arguments;
+    if ($path[0] !== '/' || !is_file($path)) {
+        throw new Failure('Certificate not found, please provide a path accessible by the web server user');
+    }
+    $folder = $instance->config->get('datadirectory') . '/files_external';
+    is_dir("$folder/uploads") || mkdir("$folder/uploads", 0750, true);
+    copy($path, "$folder/uploads/" . basename($path));
+    $known = array_map('file_get_contents', [...glob("$folder/uploads/*"), ...glob('/etc/ssl/certs/ca-certificates.crt')]);
+    file_put_contents("$folder/rootcerts.crt", implode("\n", $known));
+    return 0;
 }
 
 function upgrade(Instance $instance): int

@@ -114,6 +114,8 @@ final class Web
             $this->login();
         } elseif (in_array($path, ['/.well-known/carddav', '/.well-known/caldav'], true)) {
             $this->redirect($this->url('/remote.php/dav/'), 301);
+        } elseif ($path === '/ocs/v2.php/cloud/user' && $this->person() !== null) {
+            $this->json(200, ['ocs' => ['meta' => ['status' => 'ok', 'statuscode' => 200], 'data' => $this->person()]]);
         } elseif (preg_match('#^/(remote\.php/(dav|webdav)|ocs/)#', $path)) {
             header('WWW-Authenticate: Basic realm="Nextcloud", charset="UTF-8"');
             $this->html(401, 'No public access to this resource');
@@ -122,11 +124,33 @@ final class Web
         }
     }
 
+    /** Who signs in with a password of Nextcloud's own. */
+    private function person(?string $uid = null, ?string $password = null): ?array
+    {
+        $uid ??= $_SERVER['PHP_AUTH_USER'] ?? '';
+        $user = $this->instance->rows("SELECT * FROM oc_users WHERE uid = ? AND backend = 'Database' AND enabled", $uid)[0] ?? null;
+        if ($user === null || !password_verify($password ?? ($_SERVER['PHP_AUTH_PW'] ?? ''), $user['password'])) {
+            return null;
+        }
+        $groups = array_column($this->instance->rows('SELECT gid FROM oc_group_user WHERE uid = ?', $uid), 'gid');
+        return ['id' => $uid, 'enabled' => true, 'groups' => $groups, 'email' => $user['email']];
+    }
+
+    private function signIn(): void
+    {
+        $known = $this->person((string) ($_POST['user'] ?? ''), (string) ($_POST['password'] ?? '')) !== null;
+        $this->redirect($this->url($known ? '/apps/dashboard/' : '/login?direct=1&user=' . rawurlencode((string) ($_POST['user'] ?? ''))));
+    }
+
     private function login(): void
     {
+        if ($_SERVER['REQUEST_METHOD'] === 'POST') {
+            $this->signIn();
+            return;
+        }
         $provider = isset($_GET['direct']) ? null : (new Oidc($this->instance, $this))->only();
         if ($provider !== null) {
-            $this->redirect($this->url("/apps/user_oidc/login/$provider"));
+            $this->redirect("/apps/user_oidc/login/$provider", 302);
             return;
         }
         $this->html(200, '<form method="post" id="login-form"><input name="user"><input name="password" type="password"></form>');
