@@ -25,6 +25,7 @@ from kmuctl.model.values import (
     hex_color,
     host_address,
     ipv4_address,
+    keeping_time,
     language_code,
     mail_address,
     network_range,
@@ -99,6 +100,11 @@ class MailTable(Table):
     relay: Relay | None = None
 
 
+class Chat(Table):
+    retention: Annotated[str, AfterValidator(keeping_time)] | None = None
+    """Older messages are deleted; without it none ever."""
+
+
 class Branding(Table):
     color: Annotated[str, AfterValidator(hex_color)] = "#2a6f97"
     logo: Annotated[str, AfterValidator(web_address)] | None = None
@@ -127,6 +133,7 @@ class Site(Table):
     tls: Tls = Tls()
     network: NetworkTable = NetworkTable()
     mail: MailTable = MailTable()
+    chat: Chat = Chat()
     branding: Branding = Branding()
     backup: Backup = Backup()
     apps: dict[str, bool] = Field(default_factory=dict)

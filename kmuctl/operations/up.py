@@ -11,7 +11,7 @@ from kmuctl.model.host import Host
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
-from kmuctl.operations import authentik, caddy
+from kmuctl.operations import authentik, caddy, coturn, jitsi, synapse
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
@@ -40,7 +40,7 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run."""
-    for wiring in (authentik.wiring,):
+    for wiring in (authentik.wiring, synapse.wiring, coturn.wiring):
         yield from wiring(stack, vault.values, rendered)
 
 
@@ -50,6 +50,8 @@ def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -
     yield copy_step("site", f"{folder}/{SITE_FILE}", site_file)
     yield copy_step("domain", f"{folder}/{DOMAIN_FILE}", f"{stack.site.domain}\n".encode())
     yield from (data_step(stack, service) for service in stack.services if service.data)
+    if "jitsi" in stack:
+        yield jitsi.accounts_step(stack, vault.values)
     if stack.site.tls.mode == "files":
         yield caddy.certificate_step(stack)
     yield from (written := [*file_steps(stack.rendered, rendered.files)])
@@ -78,8 +80,11 @@ def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ..
                 *(f"network:{stack.project}_{network}" for network in definition["networks"]),
                 *(f"database:{database.name}" for database in service.databases),
                 *(f"container:{other}" for other in definition.get("depends_on", ())),
+                *(("authority",) if caddy.trusts_authority(definition) else ()),
             )
             yield container_step(stack, service.container(name), rendered, after=before)
+            if name == caddy.CADDY and stack.site.tls.mode == "internal":
+                yield caddy.authority_step(stack, after=("container:caddy",))
 
 
 def _start_order(service: Service, rendered: Rendered) -> list[str]:

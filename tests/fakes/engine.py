@@ -219,6 +219,9 @@ class FakeEngine:
     def _load_caddyfile(self, folder: str) -> None:
         self._caddyfile = self.host.text(f"{folder}/caddy/Caddyfile")
         self.caddy_loads += 1
+        if "local_certs" in self._caddyfile:
+            data = f"{posixpath.dirname(folder)}/data/caddy/data"
+            self.host.write(f"{data}/caddy/pki/authorities/local/root.crt", b"a certificate of its own", mode=0o600)
 
 
 @cache

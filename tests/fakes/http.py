@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Answer, Call, Reply
 from tests.fakes.authentik import FakeAuthentik
+from tests.fakes.coturn import FakeCoturn
+from tests.fakes.jitsi import FakePart, FakeProsody
+from tests.fakes.synapse import FakeSynapse
 from tests.fakes.untaught import Untaught
 
 if TYPE_CHECKING:
@@ -31,18 +34,30 @@ class FakeHttp:
 
     def __init__(self, host: FakeHost) -> None:
         self.sent: list[str] = []
-        self._join(host, FakeAuthentik(host))
+        self._join(host, FakeAuthentik(host), FakeSynapse(host))
 
-    def _join(self, host: FakeHost, authentik: FakeAuthentik) -> None:
+    def _join(self, host: FakeHost, authentik: FakeAuthentik, synapse: FakeSynapse) -> None:
         self.host = host
         self.authentik = authentik
-        self.programs: dict[str, Program] = {"authentik-worker": authentik}
-        self.servers: dict[tuple[str, int], Server] = {("authentik-server", 9000): authentik}
+        self.synapse = synapse
+        self.prosody = FakeProsody(host)
+        self.programs: dict[str, Program] = {
+            "authentik-worker": authentik,
+            "synapse": synapse,
+            "coturn": FakeCoturn(host),
+            "jitsi-prosody": self.prosody,
+            "jitsi-jicofo": FakePart(self.prosody, "focus", "jitsi-jicofo"),
+            "jitsi-jvb": FakePart(self.prosody, "jvb", "jitsi-jvb"),
+        }
+        self.servers: dict[tuple[str, int], Server] = {
+            ("authentik-server", 9000): authentik,
+            ("synapse", 8008): synapse,
+        }
 
     def clone(self, host: FakeHost) -> FakeHttp:
         twin = copy.copy(self)
         twin.sent = list(self.sent)
-        twin._join(host, self.authentik.clone(host))
+        twin._join(host, self.authentik.clone(host), self.synapse.clone(host))
         return twin
 
     def ask(self, call: Call) -> Reply:
