@@ -11,7 +11,7 @@ from kmuctl.model.host import Host
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
-from kmuctl.operations import authentik, caddy, coturn, jitsi, synapse
+from kmuctl.operations import authentik, caddy, jitsi, synapse
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
@@ -40,7 +40,7 @@ def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run."""
-    for wiring in (authentik.wiring, synapse.wiring, coturn.wiring):
+    for wiring in (authentik.wiring, synapse.wiring):
         yield from wiring(stack, vault.values, rendered)
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Answer, Call, Reply
 from tests.fakes.authentik import FakeAuthentik
-from tests.fakes.coturn import FakeCoturn
 from tests.fakes.jitsi import FakePart, FakeProsody
 from tests.fakes.synapse import FakeSynapse
 from tests.fakes.untaught import Untaught
@@ -44,7 +43,6 @@ class FakeHttp:
         self.programs: dict[str, Program] = {
             "authentik-worker": authentik,
             "synapse": synapse,
-            "coturn": FakeCoturn(host),
             "jitsi-prosody": self.prosody,
             "jitsi-jicofo": FakePart(self.prosody, "focus", "jitsi-jicofo"),
             "jitsi-jvb": FakePart(self.prosody, "jvb", "jitsi-jvb"),
