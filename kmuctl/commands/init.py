@@ -14,12 +14,12 @@ from kmuctl.console import Console
 from kmuctl.drivers.local import LocalHost
 from kmuctl.model.stack import Stack
 from kmuctl.model.values import ascii_domain
+from kmuctl.operations.caddy import ca_certificate
 from kmuctl.operations.init import (
     DEFAULTS,
     TRIAL,
     Answers,
     Question,
-    ca_certificate,
     complete,
     hosts_lines,
     public_address,

@@ -15,7 +15,7 @@ from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Outcome, State, Step
 from kmuctl.operations import certs
-from kmuctl.operations.init import ca_certificate
+from kmuctl.operations.caddy import ca_certificate
 from kmuctl.operations.lock import journaled, locked
 from kmuctl.operations.plan import at_least_once, converge, survey
 from kmuctl.operations.preflight import preflight

@@ -25,6 +25,7 @@ from kmuctl.model.values import (
     hex_color,
     host_address,
     ipv4_address,
+    keeping_time,
     language_code,
     mail_address,
     network_range,
@@ -117,6 +118,11 @@ class NextcloudTable(Table):
     """What Nextcloud gets from its app store, besides the sign-on."""
 
 
+class Chat(Table):
+    retention: Annotated[str, AfterValidator(keeping_time)] | None = None
+    """Older messages are deleted; without it none ever."""
+
+
 class Branding(Table):
     color: Annotated[str, AfterValidator(hex_color)] = "#2a6f97"
     logo: Annotated[str, AfterValidator(web_address)] | None = None
@@ -146,6 +152,7 @@ class Site(Table):
     network: NetworkTable = NetworkTable()
     mail: MailTable = MailTable()
     nextcloud: NextcloudTable = NextcloudTable()
+    chat: Chat = Chat()
     branding: Branding = Branding()
     backup: Backup = Backup()
     apps: dict[str, bool] = Field(default_factory=dict)

@@ -14,7 +14,7 @@ import idna
 
 RESERVED_USERS = frozenset({
     "root", "admin", "administrator", "akadmin", "noreply", "postmaster", "abuse", "hostmaster", "webmaster",
-    "ldapservice", "kmu-break-glass", "kmuctl", "www-data", "nobody",
+    "ldapservice", "kmu-break-glass", "kmuctl", "kmuctl-admin", "www-data", "nobody",
 })  # fmt: skip
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 HOST_LENGTH = 253
@@ -170,6 +170,13 @@ def hex_color(text: str) -> str:
 def web_address(text: str) -> str:
     if not re.fullmatch(r"https://[^\s\"'<>]+", text):
         raise ValueError("is not an https address, like `https://www.acme.example/logo.svg`")
+    return text
+
+
+def keeping_time(text: str) -> str:
+    """As Synapse reads it, without what would be a slip for a message: seconds, minutes, hours."""
+    if not re.fullmatch(r"[1-9][0-9]{0,4}[dwy]", text):
+        raise ValueError(f"`{text}` is not a number of days, weeks or years, like `365d`, `52w` or `1y`")
     return text
 
 

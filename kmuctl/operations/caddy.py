@@ -34,6 +34,37 @@ def config_step(caddyfile: bytes, definition: Definition, *, after: tuple[str, .
     return Step(name="caddy:config", check=check, apply=reload, after=after, logs=(CADDY,))
 
 
+def authority_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
+    """Mode "internal": a copy of Caddy's own authority that other containers may read, so that they trust its names."""
+    source, folder = ca_certificate(stack), stack.data(CADDY, "authority")
+    copy = f"{folder}/root.crt"
+
+    def check(host: Reader) -> Drift | None:
+        facts = host.facts([source, copy])
+        if source not in facts:
+            return Drift("Caddy makes it when it starts first", unknown=True)
+        same = copy in facts and (facts[copy].digest, facts[copy].mode) == (facts[source].digest, 0o644)
+        return None if same else Drift("to copy")
+
+    def apply(host: Host) -> None:
+        if (certificate := host.read(source)) is None:
+            raise StepFailed("Caddy has made no authority of its own", hint="`kmuctl logs caddy` shows why")
+        host.make_folder(folder, mode=0o755, uid=0)
+        host.write(copy, certificate, mode=0o644)
+
+    return Step(name="authority", check=check, apply=apply, after=after, logs=(CADDY,))
+
+
+def ca_certificate(stack: Stack) -> str:
+    """Where Caddy keeps the root certificate of its own CA."""
+    return f"{stack.data(CADDY, 'data')}/caddy/pki/authorities/local/root.crt"
+
+
+def trusts_authority(definition: Definition) -> bool:
+    """Whether a container mounts the copy."""
+    return any(str(volume).startswith(f"../data/{CADDY}/authority:") for volume in definition.get("volumes", ()))
+
+
 def reload(host: Host) -> None:
     """Read the Caddyfile and the certificate files again, even when the former did not change."""
     answer = host.engine.execute(PROJECT, CADDY, RELOAD)

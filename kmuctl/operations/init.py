@@ -161,8 +161,3 @@ def _ignore(path: Path) -> None:
 def hosts_lines(stack: Stack, address: str = "127.0.0.1") -> list[str]:
     """Lines for /etc/hosts that lead a browser on this machine to the trial site."""
     return [f"{address} {name}" for name in stack.hosts()]
-
-
-def ca_certificate(stack: Stack) -> str:
-    """Where Caddy keeps the root certificate of its own CA."""
-    return f"{stack.data('caddy', 'data')}/caddy/pki/authorities/local/root.crt"

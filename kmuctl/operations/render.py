@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from email.utils import formataddr
 from functools import cache
 from pathlib import PurePosixPath
 
@@ -83,7 +84,7 @@ def _environment(sources: Mapping[str, str]) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"tojson": tojson, "php": php}
+    environment.filters |= {"tojson": tojson, "php": php, "sender": sender}
     return environment
 
 
@@ -95,6 +96,11 @@ def tojson(value: object) -> str:
 def php(text: str) -> str:
     """A PHP string literal; single quotes know only two escapes."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def sender(name: str, address: str) -> str:
+    """A mailbox for a From line, in ASCII: a program that writes headers itself would encode the address too."""
+    return formataddr((name, address))
 
 
 def _owner(path: str, stack: Stack) -> Service | None:

@@ -11,7 +11,7 @@ from kmuctl.model.host import Host
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
-from kmuctl.operations import authentik, caddy, certs, nextcloud
+from kmuctl.operations import authentik, caddy, certs, jitsi, nextcloud, synapse
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
@@ -57,7 +57,7 @@ def _everything(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run, and know the secrets by which they are asked."""
     renewed = tuple(step.name for service in stack.services for step in renewals(service, vault))
-    for wiring in (authentik.wiring, stalwart_settings.wiring, nextcloud.wiring, certs.wiring):
+    for wiring in (authentik.wiring, synapse.wiring, stalwart_settings.wiring, nextcloud.wiring, certs.wiring):
         for step in wiring(stack, vault.values, rendered):
             yield replace(step, after=(*step.after, *renewed))
 
@@ -68,6 +68,8 @@ def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -
     yield copy_step("site", f"{folder}/{SITE_FILE}", site_file)
     yield copy_step("domain", f"{folder}/{DOMAIN_FILE}", f"{stack.site.domain}\n".encode())
     yield from (data_step(stack, service) for service in stack.services if service.data)
+    if "jitsi" in stack:
+        yield jitsi.accounts_step(stack, vault.values)
     if stack.site.tls.mode == "files":
         yield caddy.certificate_step(stack)
     yield from (written := [*file_steps(stack.rendered, rendered.files)])
@@ -96,11 +98,14 @@ def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ..
                 *(f"network:{stack.project}_{network}" for network in definition["networks"]),
                 *(f"database:{database.name}" for database in service.databases),
                 *(f"container:{other}" for other in definition.get("depends_on", ())),
+                *(("authority",) if caddy.trusts_authority(definition) else ()),
             )
             if preparation := PREPARATIONS.get(name):
                 yield (step := preparation(stack, rendered, after=before))
                 before = (*before, step.name)
             yield container_step(stack, service.container(name), rendered, after=before)
+            if name == caddy.CADDY and stack.site.tls.mode == "internal":
+                yield caddy.authority_step(stack, after=("container:caddy",))
         yield from renewals(service, vault)
 
 

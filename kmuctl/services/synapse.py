@@ -10,13 +10,17 @@ SERVICE = Service(
         Container(name="synapse", image="ghcr.io/element-hq/synapse:v1.163.2", uid=991, memory=640, deadline=180),
     ),
     needs=("postgres",),
-    uses=("turn_secret",),
+    uses=("turn_secret", "authentik_noreply_password"),
     routes=(Route("matrix", "synapse", 8008),),
     databases=(Database("synapse", collation="C"),),
     secrets=(
         SecretSpec(name="synapse_signing_key", make=signing_key, sealed=True),
         *secrets(
-            "synapse_db_password", "synapse_registration_secret", "synapse_macaroon_secret", "synapse_form_secret"
+            "synapse_db_password",
+            "synapse_registration_secret",
+            "synapse_macaroon_secret",
+            "synapse_form_secret",
+            "synapse_admin_token",
         ),
     ),
     data=(Data("media", uid=991),),

@@ -234,6 +234,9 @@ class FakeEngine:
         self.caddy_loads += 1
         if self.certifies:
             self.certify(folder)
+        if "local_certs" in self._caddyfile:
+            data = f"{posixpath.dirname(folder)}/data/caddy/data"
+            self.host.write(f"{data}/caddy/pki/authorities/local/root.crt", b"a certificate of its own", mode=0o600)
 
     def certify(self, folder: str, *, number: int = 1, days: int = 90) -> None:
         """Caddy gets the certificates that it does not have; a further `number` is a renewal of all."""

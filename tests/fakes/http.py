@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Answer, Call, Reply
 from tests.fakes.authentik import FakeAuthentik
+from tests.fakes.jitsi import FakePart, FakeProsody
 from tests.fakes.nextcloud import FakeNextcloud
 from tests.fakes.stalwart import FakeStalwart
+from tests.fakes.synapse import FakeSynapse
 from tests.fakes.tls import FakeCoturn
 from tests.fakes.untaught import Untaught
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     "authentik": FakeAuthentik, "stalwart": FakeStalwart, "coturn": FakeCoturn, "nextcloud": FakeNextcloud,
+    "synapse": FakeSynapse,
 }  # fmt: skip
 
 
@@ -48,13 +51,17 @@ class FakeHttp:
         self.stalwart: FakeStalwart = fakes["stalwart"]
         self.coturn: FakeCoturn = fakes["coturn"]
         self.nextcloud: FakeNextcloud = fakes["nextcloud"]
+        self.synapse: FakeSynapse = fakes["synapse"]
+        self.prosody = FakeProsody(host)
         self.programs: dict[str, Program] = {
             "authentik-worker": self.authentik, "stalwart": self.stalwart, "coturn": self.coturn,
-            "nextcloud": self.nextcloud,
+            "nextcloud": self.nextcloud, "synapse": self.synapse, "jitsi-prosody": self.prosody,
+            "jitsi-jicofo": FakePart(self.prosody, "focus", "jitsi-jicofo"),
+            "jitsi-jvb": FakePart(self.prosody, "jvb", "jitsi-jvb"),
         }  # fmt: skip
         self.servers: dict[tuple[str, int], Server] = {
             ("authentik-server", 9000): self.authentik, ("stalwart", 8080): self.stalwart,
-            ("nextcloud", 80): self.nextcloud,
+            ("nextcloud", 80): self.nextcloud, ("synapse", 8008): self.synapse,
         }  # fmt: skip
 
     def clone(self, host: FakeHost) -> FakeHttp:

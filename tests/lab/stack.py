@@ -121,9 +121,13 @@ class LabSite:
 
     def browser(self) -> httpx.Client:
         """Keeps cookies, follows nothing by itself, trusts the stack's own CA and no other."""
+        transport = AtThisMachine(verify=self.trust(), trust_env=False)
+        return httpx.Client(transport=transport, trust_env=False, timeout=20)
+
+    def trust(self) -> ssl.SSLContext:
+        """The stack's own CA, and no other."""
         authority = self.folder / "data/caddy/data/caddy/pki/authorities/local/root.crt"
-        context = ssl.create_default_context(cafile=str(authority))
-        return httpx.Client(transport=AtThisMachine(verify=context, trust_env=False), trust_env=False, timeout=20)
+        return ssl.create_default_context(cafile=str(authority))
 
     def get(self, host: str, path: str = "/", **headers: str) -> httpx.Response:
         """One answer of one public name; `host` is the label below the domain."""

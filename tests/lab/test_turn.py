@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from threading import Thread
 from time import time
 
 import pytest
 
-from tests.lab.stack import HERE, LabSite, run
+from tests.lab.stack import HERE, LabSite, docker, eventually, health, ids, name_of, run
 from tests.lab.turn_client import Refused, TurnClient, credential
 
 pytestmark = pytest.mark.lab
@@ -43,13 +47,14 @@ def _echo(server: socket.socket) -> None:
         server.sendto(data, sender)
 
 
-def client(site: LabSite, *, seconds: int = 600, secret: str = "") -> TurnClient:
-    return TurnClient(SERVER, *credential(secret or site.secrets()["turn_secret"], int(time()) + seconds))
+def client(site: LabSite, *, seconds: int = 600, secret: str = "", tcp: bool = False) -> TurnClient:
+    return TurnClient(SERVER, *credential(secret or site.secrets()["turn_secret"], int(time()) + seconds), tcp=tcp)
 
 
-def test_a_call_is_relayed_with_a_credential_of_limited_time(site: LabSite, peer: tuple[str, int]) -> None:
+@pytest.mark.parametrize("tcp", [False, True], ids=["UDP", "TCP"])
+def test_a_call_is_relayed_with_a_credential_of_limited_time(site: LabSite, peer: tuple[str, int], tcp: bool) -> None:
     """K11, K79: made from the shared secret, as Synapse and Jitsi make it; data reaches the peer and comes back."""
-    with client(site) as turn:
+    with client(site, tcp=tcp) as turn:
         turn.allocate()
         turn.permit(peer[0])
         assert turn.relay(peer, b"hello") == b"hello"
@@ -95,3 +100,92 @@ def test_a_relayed_packet_without_permission_is_dropped(site: LabSite, peer: tup
         turn._socket.settimeout(1)
         with pytest.raises(TimeoutError):
             turn.relay(peer, b"hello")
+
+
+def test_callers_are_told_the_public_address(site: LabSite) -> None:
+    """K11, K114: coturn stands behind Docker's NAT; its own address is of use to nobody."""
+    with client(site) as turn:
+        turn.allocate()
+        assert turn.relayed == (site.stack.site.host.ipv4 or site.stack.address("turn", 10))
+
+
+def test_the_realm_is_the_name_that_it_has_everywhere(site: LabSite) -> None:
+    """K109."""
+    with client(site) as turn:
+        turn.allocate()
+        assert turn._realm.decode() == site.stack.site.fqdn("turn")
+
+
+@pytest.fixture
+def certificates(site: LabSite) -> Iterator[Callable[[str], None]]:
+    """Give coturn the certificate of one of our names; a file that was there comes back."""
+    folder = site.folder / "data/coturn/certs"
+    found = re.findall(r"^(?:cert|pkey)=/certs/(.+)$", (site.rendered / "coturn/turnserver.conf").read_text(), re.M)
+    paths = [folder / name for name in dict.fromkeys(found)]
+    before = {path: path.read_bytes() for path in paths if path.exists()}
+
+    def give(name: str) -> None:
+        content = b"".join((_certificates(site) / f"{name}/{name}.{kind}").read_bytes() for kind in ("crt", "key"))
+        for path in paths:
+            _put(path, content)
+
+    yield give
+    for path in paths:
+        _put(path, before[path]) if path in before else path.unlink(missing_ok=True)
+    docker("restart", name_of("coturn"))
+    eventually(lambda: health("coturn") == "healthy", within=60, what="coturn as it was")
+
+
+def _certificates(site: LabSite) -> Path:
+    return site.folder / "data/caddy/data/caddy/certificates/local"
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o600)
+    os.chown(path, 65534, 65534)
+
+
+def over_tls(site: LabSite, name: str) -> TurnClient:
+    user, password = credential(site.secrets()["turn_secret"], int(time()) + 600)
+    return TurnClient((HERE, 5349), user, password, tls=(site.trust(), name))
+
+
+def test_a_call_is_relayed_over_tls(
+    site: LabSite, peer: tuple[str, int], certificates: Callable[[str], None]
+) -> None:  # fmt: skip
+    """K11, K79: for people whose firewall lets nothing else through; a renewed certificate needs no new start."""
+    name, other = site.stack.site.fqdn("turn"), site.stack.site.fqdn("meet")
+    certificates(name)
+    docker("restart", name_of("coturn"))
+    eventually(lambda: health("coturn") == "healthy", within=60, what="coturn with a certificate")
+    with over_tls(site, name) as turn:
+        turn.allocate()
+        turn.permit(peer[0])
+        assert turn.relay(peer, b"hello") == b"hello"
+    before = ids()["coturn"]
+    certificates(other)
+    docker("kill", "--signal", "USR2", name_of("coturn"))
+    eventually(lambda: _shows(site, other), within=10, what="the new certificate")
+    assert ids()["coturn"] == before
+
+
+def _shows(site: LabSite, name: str) -> bool:
+    try:
+        with over_tls(site, name) as turn:
+            turn.allocate()
+    except ssl.SSLCertVerificationError:
+        return False
+    return True
+
+
+def test_without_a_certificate_the_rest_works(site: LabSite, certificates: Callable[[str], None]) -> None:
+    """K79: in the first minutes, and where the certificates are somebody else's."""
+    for path in (site.folder / "data/coturn/certs").iterdir():
+        path.unlink()
+    docker("restart", name_of("coturn"))
+    eventually(lambda: health("coturn") == "healthy", within=60, what="coturn without a certificate")
+    with client(site) as turn:
+        turn.allocate()
+    with pytest.raises(OSError, match=r"refused|EOF|reset"), over_tls(site, site.stack.site.fqdn("turn")):
+        pass

@@ -1,4 +1,4 @@
-"""Enough of a TURN client (RFC 8656, over UDP) to be relayed, or to be told the reason why not."""
+"""Enough of a TURN client (RFC 8656) to be relayed, or to be told the reason why not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import socket
+import ssl
 import struct
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ from types import TracebackType
 MAGIC = 0x2112A442
 ALLOCATE, CREATE_PERMISSION, SEND, DATA_INDICATION = 0x003, 0x008, 0x016, 0x017
 SUCCESS = 0x100
-USERNAME, INTEGRITY, ERROR_CODE, PEER, DATA, REALM, NONCE, TRANSPORT = (
-    0x0006, 0x0008, 0x0009, 0x0012, 0x0013, 0x0014, 0x0015, 0x0019,
+USERNAME, INTEGRITY, ERROR_CODE, PEER, DATA, REALM, NONCE, RELAYED, TRANSPORT = (
+    0x0006, 0x0008, 0x0009, 0x0012, 0x0013, 0x0014, 0x0015, 0x0016, 0x0019,
 )  # fmt: skip
 UDP = bytes([17, 0, 0, 0])
 Attributes = dict[int, bytes]
@@ -44,11 +45,21 @@ class TurnClient:
     password: str
     _realm: bytes = b""
     _nonce: bytes = b""
-    _socket: socket.socket = field(default_factory=lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    tcp: bool = False
+    tls: tuple[ssl.SSLContext, str] | None = None
+    """How to check the certificate, and the name in it."""
+    relayed: str = ""
+    """The address at which others reach us through the server."""
+    _socket: socket.socket = field(init=False)
 
     def __enter__(self) -> TurnClient:
+        stream = self.tcp or self.tls
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
         self._socket.settimeout(5)
         self._socket.connect(self.server)
+        if self.tls:
+            context, name = self.tls
+            self._socket = context.wrap_socket(self._socket, server_hostname=name)
         return self
 
     def __exit__(
@@ -63,7 +74,7 @@ class TurnClient:
         except Refused as refused:
             if refused.code != 401:
                 raise
-        self._ask(ALLOCATE, {TRANSPORT: UDP})
+        self.relayed = _plain_address(self._ask(ALLOCATE, {TRANSPORT: UDP})[RELAYED])
 
     def permit(self, peer: str) -> None:
         self._ask(CREATE_PERMISSION, {PEER: _xor_address(peer, 0)})
@@ -72,9 +83,25 @@ class TurnClient:
         """Send to the peer through the server, and wait for what comes back the same way."""
         self._socket.send(_message(SEND, os.urandom(12), {PEER: _xor_address(*peer), DATA: data}))
         while True:
-            kind, _, attributes = _parse(self._socket.recv(2048))
+            kind, _, attributes = _parse(self._receive())
             if kind == DATA_INDICATION:
                 return attributes[DATA]
+
+    def _receive(self) -> bytes:
+        """One message: a datagram, or what a stream's header announces."""
+        if not (self.tcp or self.tls):
+            return self._socket.recv(2048)
+        header = self._exactly(20)
+        return header + self._exactly(struct.unpack("!H", header[2:4])[0])
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self._socket.recv(size - len(data))
+            if not more:
+                raise ConnectionError("the server hung up")
+            data += more
+        return data
 
     def _ask(self, method: int, attributes: Attributes) -> Attributes:
         transaction = os.urandom(12)
@@ -82,7 +109,7 @@ class TurnClient:
             self._signed(method, transaction, attributes) if self._nonce else _message(method, transaction, attributes)
         )
         while True:
-            kind, answered, found = _parse(self._socket.recv(2048))
+            kind, answered, found = _parse(self._receive())
             if answered == transaction:
                 break
         if kind == method | SUCCESS:
@@ -114,6 +141,10 @@ def _parse(message: bytes) -> tuple[int, bytes, Attributes]:
         attributes[name] = message[place + 4 : place + 4 + size]
         place += 4 + size + -size % 4
     return kind, message[8:20], attributes
+
+
+def _plain_address(value: bytes) -> str:
+    return socket.inet_ntoa(struct.pack("!I", struct.unpack("!I", value[4:8])[0] ^ MAGIC))
 
 
 def _xor_address(host: str, port: int) -> bytes:

@@ -51,6 +51,17 @@ def test_sharp_s_and_its_old_spelling_are_two_domains() -> None:
     assert ascii_domain("straße.de") == "xn--strae-oqa.de"
 
 
+def test_messages_are_kept_for_ever_unless_the_company_says_otherwise() -> None:
+    assert site().chat.retention is None
+    assert site(chat={"retention": "52w"}).chat.retention == "52w"
+
+
+@pytest.mark.parametrize("text", ["365", "1h", "0d", "30 days", "-1d", "365D", ""])
+def test_a_time_that_synapse_would_read_otherwise_or_not_at_all(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"chat\.retention: .*365d"):
+        site(chat={"retention": text})
+
+
 @pytest.mark.parametrize("name", [AWKWARD_NAME, "ACME", "x", "日本 株式会社", "a" * 100, "Familie 👨‍👩‍👧"])
 def test_a_name_may_hold_anything_printable(name: str) -> None:
     assert site(name=name).name == name

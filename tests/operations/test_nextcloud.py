@@ -9,7 +9,7 @@ import pytest
 
 from kmuctl.model.secrets import parse
 from kmuctl.model.step import State
-from kmuctl.operations.init import ca_certificate
+from kmuctl.operations.caddy import ca_certificate
 from tests.fakes import FakeHost
 from tests.operations.scenes import FOLDER, changed, empty, forget, go_up, plan, running
 from tests.support import stack

@@ -27,7 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from kmuctl.model.secrets import Secret, Secrets
 from kmuctl.model.step import Outcome, State, Step
-from kmuctl.operations.init import ca_certificate
+from kmuctl.operations.caddy import ca_certificate
 from kmuctl.operations.nextcloud import wiring
 from kmuctl.operations.nextcloud.occ import occ
 from kmuctl.operations.render import render

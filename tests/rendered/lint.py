@@ -18,6 +18,8 @@ PUBLISHERS = {"caddy", "stalwart", "coturn", "jitsi-jvb"}
 BELIEVERS = {"dozzle", "panel"}
 """Containers that take `X-Authentik-Username` for proof."""
 SOCKET = "/var/run/docker.sock"
+AUTHORITY = "../data/caddy/authority"
+"""Copied there for all to trust; no secret."""
 PRIVATE = (0o600, 0o400)
 # After the first line: what products offer as a check, and what stays content without database, directory or disk.
 NO_CHECK = re.compile(
@@ -70,7 +72,7 @@ def _mount(project: Project, name: str, source: str, mode: str) -> Iterator[str]
             yield f"{name}: mounts {source}, which is not rendered"
         if mode != "ro":
             yield f"{name}: may write to {source}"
-    elif source not in state:
+    elif source not in state and (source, mode) != (AUTHORITY, "ro"):
         yield f"{name}: mounts {source}, which is neither rendered nor declared state"
 
 

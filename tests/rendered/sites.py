@@ -60,6 +60,7 @@ SITES: dict[str, dict[str, Any]] = {
     },
     "relay": {"mail": {"relay": {"host": "smtp.provider.example", "username": "acme"}}},
     "no public address": {"host": {}},
+    "short memory": {"chat": {"retention": "365d"}},
     "English": {"language": "en", "timezone": "Europe/London"},
     "a language of no translation": {"language": "cs"},
     "awkward names": {

@@ -87,7 +87,7 @@ def test_a_label_changes_exactly_with_what_it_stands_for(change: str) -> None:
         ("name", {"element", "nextcloud", "synapse", "panel"}),
         ("colour", {"panel"}),
         ("image", {"element"}),
-        ("TLS", set()),
+        ("TLS", {"synapse"}),
         ("address", {"coturn", "jitsi-jvb"}),
         ("no sync", {"stalwart"}),
         ("no relay of calls", {"synapse", "jitsi-web", "jitsi-prosody", "caddy"}),

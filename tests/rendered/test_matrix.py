@@ -7,13 +7,17 @@ Rows K7, K8, K33, K34, K67, K70-K75.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from email.header import decode_header, make_header
+from email.utils import parseaddr
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from tests.rendered.sites import IDN_ASCII, having, known, project
+from kmuctl.model.values import RESERVED_USERS
+from tests.rendered.sites import IDN_ASCII, having, known, project, secret_value
 from tests.support import AWKWARD_NAME
 
 SYNAPSE_KEYS = known("synapse-keys")
@@ -27,6 +31,11 @@ BLOCKLIST = known("synapse-preview-blocklist")
 
 def synapse(site: str = "core") -> dict[str, Any]:
     loaded: dict[str, Any] = YAML(typ="safe").load(project(site).text("synapse/homeserver.yaml"))
+    return loaded
+
+
+def mail_settings(site: str = "core") -> dict[str, Any]:
+    loaded: dict[str, Any] = YAML(typ="safe").load(project(site).text("synapse/mail.yaml"))
     return loaded
 
 
@@ -115,7 +124,62 @@ def test_link_previews_never_look_inside() -> None:
 
 
 def test_messages_are_kept_unless_asked() -> None:
-    assert "enabled" not in synapse().get("retention", {}) or synapse()["retention"]["enabled"] is False
+    assert "retention" not in synapse()
+    assert synapse("short memory")["retention"] == {
+        "enabled": True, "default_policy": {"max_lifetime": "365d"}, "allowed_lifetime_max": "365d",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("site", having("synapse", "stalwart"))
+def test_notifications_go_out_as_noreply(site: str) -> None:
+    """K84: through our own mail server by its public name, with its certificate checked."""
+    present = project(site)
+    mail = mail_settings(site)["email"]
+    name, address = parseaddr(mail["notif_from"].replace("%%", "%"))
+    assert address == mail["smtp_user"] == f"noreply@{present.stack.site.domain}"
+    assert str(make_header(decode_header(name))) == mail["app_name"] == present.stack.site.name
+    assert mail["notif_from"].isascii()
+    assert mail["smtp_host"] in present.containers["stalwart"]["networks"]["mail"]["aliases"]
+    assert (mail["force_tls"], mail["smtp_port"]) == (True, 465)
+    assert mail["smtp_pass"] == secret_value("authentik_noreply_password")
+
+
+@pytest.mark.parametrize("file", ["mail", "kmuctl"])
+def test_what_holds_a_password_is_readable_by_synapse_alone(file: str) -> None:
+    """K84: Synapse takes these two from no file of their own, and homeserver.yaml is open to all."""
+    present = project().files[f"synapse/{file}.yaml"]
+    assert (present.mode, present.uid) == (0o600, 991)
+
+
+@pytest.mark.parametrize("site", WITH_SYNAPSE)
+def test_synapse_is_started_with_every_file(site: str) -> None:
+    command = project(site).containers["synapse"]["command"]
+    assert command == ["run", "-c", "/config/homeserver.yaml", "-c", "/config/mail.yaml"]
+    assert synapse(site)["app_service_config_files"] == ["/config/kmuctl.yaml"]
+    assert set(keys(mail_settings(site))) - SYNAPSE_KEYS == set()
+
+
+@pytest.mark.parametrize("site", WITH_SYNAPSE)
+def test_the_token_of_kmuctl_is_good_for_one_account_that_nobody_can_have(site: str) -> None:
+    """K67: and Synapse tells it nothing."""
+    granted = YAML(typ="safe").load(project(site).text("synapse/kmuctl.yaml"))
+    [namespace] = granted["namespaces"]["users"]
+    domain = project(site).stack.site.domain
+    assert re.fullmatch(namespace["regex"], f"@kmuctl-admin:{domain}")
+    assert not re.fullmatch(namespace["regex"], f"@kmuctl-admin:{domain.replace('.', 'x', 1)}")
+    assert granted["as_token"] == secret_value("synapse_admin_token")
+    assert granted["url"] is None
+    assert "kmuctl-admin" in RESERVED_USERS
+
+
+@pytest.mark.parametrize("site", WITH_SYNAPSE)
+def test_synapse_trusts_our_own_authority_and_the_public_ones(site: str) -> None:
+    """K67: with certificates of our own, sign-on and mail would be refused."""
+    container, internal = project(site).containers["synapse"], project(site).stack.site.tls.mode == "internal"
+    assert ("../data/caddy/authority:/authority:ro" in container["volumes"]) is internal
+    trusted = {name: value for name, value in container["environment"].items() if name.startswith("SSL_")}
+    both = {"SSL_CERT_FILE": "/authority/root.crt", "SSL_CERT_DIR": "/etc/ssl/certs"}
+    assert trusted == (both if internal else {})
 
 
 def test_an_office_behind_one_address_can_sign_in() -> None:

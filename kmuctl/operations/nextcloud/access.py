@@ -7,7 +7,7 @@ from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret
 from kmuctl.model.stack import PROJECT, Stack
 from kmuctl.model.step import Drift, Step
-from kmuctl.operations.init import ca_certificate
+from kmuctl.operations.caddy import ca_certificate
 from kmuctl.operations.nextcloud.occ import AS_ITS_USER, CONTAINER, OCC, call, change, not_serving, occ, status
 
 ADMIN = "kmu-break-glass"

@@ -58,6 +58,8 @@ def discovery(call: Call) -> Response:
             "grant_types_supported": provider["grant_types"],
             "id_token_signing_alg_values_supported": ["RS256" if provider.get("signing_key") else "HS256"],
             "subject_types_supported": ["public"],
+            "backchannel_logout_supported": True,
+            "backchannel_logout_session_supported": True,
             "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
             "code_challenge_methods_supported": ["plain", "S256"],
             "scopes_supported": scopes,
