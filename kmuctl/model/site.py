@@ -99,6 +99,11 @@ class MailTable(Table):
     relay: Relay | None = None
 
 
+class SsoTable(Table):
+    mfa: Literal["optional", "required"] = "optional"
+    """Whether everybody must have a second factor; mail programs never give one."""
+
+
 class Branding(Table):
     color: Annotated[str, AfterValidator(hex_color)] = "#2a6f97"
     logo: Annotated[str, AfterValidator(web_address)] | None = None
@@ -127,6 +132,7 @@ class Site(Table):
     tls: Tls = Tls()
     network: NetworkTable = NetworkTable()
     mail: MailTable = MailTable()
+    sso: SsoTable = SsoTable()
     branding: Branding = Branding()
     backup: Backup = Backup()
     apps: dict[str, bool] = Field(default_factory=dict)

@@ -75,7 +75,7 @@ def test_the_plan_as_text(host: FakeHost) -> None:
     site_file()
     text = kmuctl("up", "--dry-run").stdout
     assert "change  image:caddy:2.11.7  (not on this machine)\n" in text
-    assert text.splitlines()[-1].endswith("already right, 8 to be seen later")
+    assert text.splitlines()[-1].endswith("already right, 10 to be seen later")
     assert host.tree(FOLDER) == []
 
 
