@@ -40,7 +40,9 @@ class FakeAuthentik:
         self.automatic = set(COLLIDING)
         """Its own blueprints that it applies by itself."""
         self.undiscovered = self.busy = 0
-        """For how many more looks it does not know its own blueprints yet, or is applying some."""
+        """For how many more looks its worker has not begun, or is applying some."""
+        self.hurried = 0
+        """How often the worker is too busy to say whether a path exists."""
         self.retrying = False
         """A task has failed, and waits for its next attempt."""
         self.objects = Objects(self._secret)
@@ -85,6 +87,9 @@ class FakeAuthentik:
             self._apply(f"custom/{path.removeprefix(BLUEPRINTS).removesuffix('/apply/')}")
             return Reply(200, "{}")
         if call.method == "PATCH" and call.body == {"enabled": False, "path": unquote(path.split("/")[2])}:
+            self.hurried -= 1
+            if self.hurried >= 0:
+                return Reply(405, "")
             self.automatic.discard(call.body["path"])
             return Reply(200, "{}")
         raise Untaught(f"{call.method} {call.path} {call.body}")
@@ -107,7 +112,7 @@ class FakeAuthentik:
         if listed == BLUEPRINTS:
             self.undiscovered -= 1
             ours = [row for name in self.host.tree(self.folder) for row in self._known(f"custom/{name}")]
-            return ours + [self._own(path) for path in COLLIDING if self.undiscovered < 0]
+            return ours + [self._own(path) for path in COLLIDING]
         if listed.startswith(f"{BLUEPRINTS}?path="):
             return self._known(unquote(listed.partition("=")[2]))
         if listed == TASKS:
@@ -129,7 +134,8 @@ class FakeAuthentik:
     def _own(self, path: str) -> dict[str, Any]:
         name = {"default/default-brand.yaml": "Default - Brand"}.get(path, path)
         common = {"pk": path.replace("/", "%2F"), "name": name, "path": path, "last_applied_hash": ""}
-        return {**common, "enabled": path in self.automatic}
+        status = "successful" if self.undiscovered < 0 else "unknown"
+        return {**common, "status": status, "enabled": path in self.automatic}
 
     def _known(self, path: str) -> list[dict[str, Any]]:
         if self.host.read(self._file(path)) is None:

@@ -80,6 +80,16 @@ def test_its_own_that_collide_with_ours_are_switched_off_once_it_rests() -> None
     assert len(host.http.sent) == 3
 
 
+def test_a_worker_without_time_for_a_question_is_asked_again() -> None:
+    """Seen: 405 after ten seconds."""
+    host = running()
+    authentik = host.http.authentik
+    authentik.automatic, authentik.hurried = set(upstream.COLLIDING), 2
+    assert go_up(host)["blueprints"].state is State.CHANGE
+    authentik.automatic, authentik.hurried = set(upstream.COLLIDING), 3
+    assert go_up(host)["blueprints"].cause == "Authentik answers 405: "
+
+
 def test_a_worker_that_never_rests_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     host = running()
     host.http.authentik.busy = 1_000

@@ -23,6 +23,7 @@ UNFINISHED = "".join(
     f"&aggregated_status={status}" for status in ("queued", "consumed", "preprocess", "running", "postprocess")
 )
 TASKS = f"tasks/tasks/?actor_name=authentik.blueprints.v1.tasks.apply_blueprint{UNFINISHED}"
+ATTEMPTS = 3
 PAUSE, PATIENCE = 2.0, 150
 """Seconds between two looks, and how many: a first start takes minutes on a slow machine."""
 
@@ -42,8 +43,7 @@ def upstream_step(api: Api, *, after: tuple[str, ...]) -> Step:
         _wait_for_rest(api, host)
         for row in _colliding(api, host):
             if row["enabled"]:
-                change = {"enabled": False, "path": row["path"]}
-                api.send(host, "PATCH", f"managed/blueprints/{row['pk']}/", change)
+                _switch_off(api, host, row)
 
     return Step(
         name="blueprints", check=check, apply=apply, after=after, deadline=60,
@@ -55,8 +55,22 @@ def _colliding(api: Api, host: Reader) -> list[Row]:
     return [row for row in api.rows(host, "managed/blueprints/") if row["path"] in COLLIDING]
 
 
+def _switch_off(api: Api, host: Host, row: Row) -> None:
+    """The server asks the worker whether the path exists, and refuses oddly (405) when it has no time to answer."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            api.send(host, "PATCH", f"managed/blueprints/{row['pk']}/", {"enabled": False, "path": row["path"]})
+            return
+        except StepFailed:
+            if not left:
+                raise
+            sleep(PAUSE)
+
+
 def _unrest(api: Api, host: Reader) -> str:
-    if len(_colliding(api, host)) < len(COLLIDING):
+    """Authentik knows them since its migrations, long before its worker applies them for the first time."""
+    tried = [row for row in _colliding(api, host) if row["status"] != "unknown"]
+    if len(tried) < len(COLLIDING):
         return "Authentik is setting itself up"
     # one that failed is tried again later, and later still: nobody waits for that
     busy = [task for task in api.rows(host, TASKS) if not task["retries"]]
