@@ -82,11 +82,16 @@ def people() -> Iterator[Any]:
         ask(f"core/users/{key}/", "DELETE")
 
 
+def _entries(mfa: str) -> list[str]:
+    """What stands before the first, then each."""
+    return re.split(r"(?m)^(?=  - model:)", rendered(mfa).files["blueprints/10-base.yaml"].content.decode())
+
+
 def bring_in(mfa: str) -> None:
-    """Our base blueprint for this setting, applied at once by the server itself."""
-    text = rendered(mfa).files["blueprints/10-base.yaml"].content.decode()
-    # what it stands on is there already, and the server has a minute for a request
-    content = re.sub(r"  - model: authentik_blueprints.metaapplyblueprint\n.*\n", "", text).encode()
+    """The entries that this setting changes, applied at once by the server itself: it has a minute for a request."""
+    other = _entries({"optional": "required", "required": "optional"}[mfa])
+    head, *ours = _entries(mfa)
+    content = head + "".join(entry for entry in ours if entry not in other)
     reply = ask("managed/blueprints/import/", "POST", files={"file": ("10-base.yaml", content)})
     assert reply["success"], reply["logs"]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import jwt
@@ -185,7 +187,7 @@ def test_a_person_outside_is_refused(client: str, people: Any) -> None:
 def test_nobody_is_sent_elsewhere(client: str, people: Any) -> None:
     person = people("kmu-users")
     end, page = Browser().open(authorize(client, "https://elsewhere.example/"), person.username, person.password)
-    assert "elsewhere.example" not in end
+    assert urlsplit(end).netloc != "elsewhere.example"
     assert page is not None
 
 
@@ -343,9 +345,8 @@ def test_the_link_sets_a_new_password_once(people: Any, postbox: Postbox) -> Non
     person = people("kmu-users")
     _, link = recover(person, postbox)
     visitor = Browser()
-    query = link.partition("?")[2]
-    visitor.visit(link)
-    assert visitor.stage(RECOVERY, query)["component"] == "ak-stage-prompt"
+    query = urlsplit(link).query
+    assert visitor.follow_mail(link, RECOVERY)["component"] == "ak-stage-prompt"
     weak = visitor.stage(RECOVERY, query, password="kurz1234", password_repeat="kurz1234")
     assert "mindestens 10 Zeichen" in str(weak) or "weak" in str(weak)
     new = "Ganz-anderes-Fahrrad-18"
@@ -360,47 +361,55 @@ def test_where_all_need_a_second_factor_a_mailbox_alone_signs_nobody_in(people: 
     person = people("kmu-users")
     _, link = recover(person, postbox)
     visitor, new = Browser(), "Ganz-anderes-Fahrrad-18"
-    visitor.visit(link)
-    query = link.partition("?")[2]
-    assert visitor.stage(RECOVERY, query)["component"] == "ak-stage-prompt"
+    query = urlsplit(link).query
+    assert visitor.follow_mail(link, RECOVERY)["component"] == "ak-stage-prompt"
     assert visitor.stage(RECOVERY, query, password=new, password_repeat=new)["component"] == "xak-flow-redirect"
     assert visitor.visit("/api/v3/core/users/me/").status_code == 403
     assert Browser().sign_in(person.username, new)["component"] == "ak-stage-authenticator-validate"
 
 
-def bind(name: str, password: str) -> Any:
-    from ldap3 import Connection, Server
+@contextmanager
+def bound(name: str, password: str) -> Iterator[Any]:
+    from ldap3 import Connection, Server  # type: ignore[import-untyped]
 
     host, _, port = LDAP.partition(":")
     user = f"cn={name},ou=users,dc=kmu,dc=test"
     connection = Connection(Server(host, int(port)), user, password, receive_timeout=60)
-    connection.bind()
-    return connection
+    try:
+        connection.bind()
+        yield connection
+    finally:
+        connection.unbind()
+
+
+def bind(name: str, password: str) -> str:
+    """What the directory says to this name and password."""
+    with bound(name, password) as connection:
+        return str(connection.result["description"])
 
 
 @needs_ldap
 def test_the_directory_is_searched_by_its_service_alone(people: Any) -> None:
     """K4, K38, K69, K105: with the password from the secrets file; others see themselves at most."""
     person = people("kmu-users")
-    service = bind("ldapservice", secret_value("authentik_ldap_bind_password"))
-    assert service.result["description"] == "success"
-    assert service.search("dc=kmu,dc=test", "(cn=noreply)", attributes=["mail"])
-    assert service.entries[0].mail.value == "noreply@kmu.test"
-    other = bind(person.username, PASSWORD)
-    assert other.result["description"] == "success"
-    assert not other.search("dc=kmu,dc=test", "(cn=noreply)", attributes=["mail"])
+    with bound("ldapservice", secret_value("authentik_ldap_bind_password")) as service:
+        assert service.search("dc=kmu,dc=test", "(cn=noreply)", attributes=["mail"])
+        assert service.entries[0].mail.value == "noreply@kmu.test"
+    with bound(person.username, PASSWORD) as other:
+        assert other.result["description"] == "success"
+        assert not other.search("dc=kmu,dc=test", "(cn=noreply)", attributes=["mail"])
 
 
 @needs_ldap
 def test_a_wrong_password_opens_no_mailbox(people: Any) -> None:
     """K117."""
-    assert bind(people("kmu-users").username, "wrong-Password-1").result["description"] == "invalidCredentials"
+    assert bind(people("kmu-users").username, "wrong-Password-1") == "invalidCredentials"
 
 
 @needs_ldap
 def test_notices_are_sent_with_an_app_password() -> None:
     """K49, K107."""
-    assert bind("noreply", secret_value("authentik_noreply_password")).result["description"] == "success"
+    assert bind("noreply", secret_value("authentik_noreply_password")) == "success"
 
 
 @needs_ldap
@@ -408,15 +417,15 @@ def test_notices_are_sent_with_an_app_password() -> None:
 def test_mail_programs_need_no_second_factor(people: Any) -> None:
     """They have nowhere to type one; an app password binds as well."""
     person = people("kmu-users")
-    assert bind(person.username, PASSWORD).result["description"] == "success"
+    assert bind(person.username, PASSWORD) == "success"
     identifier = f"{person.username}-phone"
     ask("core/tokens/", "POST", json={"identifier": identifier, "user": person.key, "intent": "app_password"})
     key = ask(f"core/tokens/{identifier}/view_key/")["key"]
-    assert bind(person.username, key).result["description"] == "success"
+    assert bind(person.username, key) == "success"
 
 
 @needs_ldap
 def test_who_left_is_out_at_once(people: Any) -> None:
     person = people("kmu-users")
     ask(f"core/users/{person.key}/", "PATCH", json={"is_active": False})
-    assert bind(person.username, PASSWORD).result["description"] == "invalidCredentials"
+    assert bind(person.username, PASSWORD) == "invalidCredentials"
