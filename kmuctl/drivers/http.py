@@ -55,10 +55,10 @@ class HttpClient:
         headers = {**call.headers, **({"Authorization": f"Bearer {call.token.reveal()}"} if call.token else {})}
         sign_in = (call.user[0], call.user[1].reveal()) if call.user else None
         url = f"http://{address}:{call.port}{call.path}"
-        # a proxy in root's environment must see neither the request nor its token
-        response = httpx.request(
-            call.method, url, headers=headers, auth=sign_in, json=call.body, timeout=TIMEOUT, trust_env=False
-        )
+        # a proxy in root's environment must see neither the request nor its token; and to read all certificate
+        # authorities, for a request without TLS, takes longer than most answers
+        with httpx.Client(timeout=TIMEOUT, trust_env=False, verify=False) as client:  # noqa: S501
+            response = client.request(call.method, url, headers=headers, auth=sign_in, json=call.body)
         return Reply(response.status_code, response.text)
 
 

@@ -123,6 +123,11 @@ class Chat(Table):
     """Older messages are deleted; without it none ever."""
 
 
+class SsoTable(Table):
+    mfa: Literal["optional", "required"] = "optional"
+    """Whether everybody must have a second factor; mail programs never give one."""
+
+
 class Branding(Table):
     color: Annotated[str, AfterValidator(hex_color)] = "#2a6f97"
     logo: Annotated[str, AfterValidator(web_address)] | None = None
@@ -153,6 +158,7 @@ class Site(Table):
     mail: MailTable = MailTable()
     nextcloud: NextcloudTable = NextcloudTable()
     chat: Chat = Chat()
+    sso: SsoTable = SsoTable()
     branding: Branding = Branding()
     backup: Backup = Backup()
     apps: dict[str, bool] = Field(default_factory=dict)

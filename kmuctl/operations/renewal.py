@@ -13,8 +13,15 @@ from kmuctl.model.host import Host, Reader
 from kmuctl.model.service import Service
 from kmuctl.model.stack import PROJECT, Stack
 from kmuctl.model.step import Drift, Step
+from kmuctl.operations.authentik.api import NOT_YET, WORKER, Api, serving
+from kmuctl.operations.authentik.api import SERVER as AUTHENTIK_SERVER
 from kmuctl.operations.databases import SERVER, SUPERUSER_SECRET
+from kmuctl.operations.plan import at_least_once
 from kmuctl.operations.vault import Vault, renewal
+
+TOKEN = "authentik_bootstrap_token"  # noqa: S105 (its name)
+BOOTSTRAP = "authentik_bootstrap_password"
+AUTHENTIK = (f"container:{AUTHENTIK_SERVER}", f"container:{WORKER}")
 
 
 def maker(stack: Stack, name: str) -> Callable[[], str]:
@@ -34,7 +41,7 @@ def maker(stack: Stack, name: str) -> Callable[[], str]:
 
 def renewals(service: Service, vault: Vault) -> Iterator[Step]:
     """After the service's containers, before whatever asks it with these secrets."""
-    known = {SUPERUSER_SECRET: superuser_step}
+    known = {SUPERUSER_SECRET: superuser_step, TOKEN: token_step, BOOTSTRAP: akadmin_step}
     own = {spec.name for spec in service.secrets}
     yield from (step(vault) for name, step in known.items() if name in own and name in vault.previous)
 
@@ -52,3 +59,33 @@ def superuser_step(vault: Vault) -> Step:
         host.cluster.set_role(old.reveal(), "postgres", new.reveal())
 
     return Step(name=renewal(SUPERUSER_SECRET), check=check, apply=apply, after=(f"container:{SERVER}",))
+
+
+def token_step(vault: Vault) -> Step:
+    """Authentik reads its bootstrap values once; afterwards its API is the way."""
+    old, new = Api(vault.previous[TOKEN]), Api(vault.values[TOKEN])
+
+    def check(host: Reader) -> Drift | None:
+        if not serving(host):
+            return NOT_YET
+        return None if new.welcome(host) else Drift("Authentik has the old token")
+
+    def apply(host: Host) -> None:
+        old.send(host, "POST", "core/tokens/authentik-bootstrap-token/set_key/", {"key": new.token.reveal()})
+
+    return Step(name=renewal(TOKEN), check=check, apply=apply, after=AUTHENTIK)
+
+
+def akadmin_step(vault: Vault) -> Step:
+    """Whether Authentik has been told the password of its own administrator cannot be seen, so it is told."""
+    api, new = Api(vault.values[TOKEN]), vault.values[BOOTSTRAP]
+
+    def check(host: Reader) -> Drift | None:
+        return None if serving(host) else NOT_YET
+
+    def apply(host: Host) -> None:
+        [account] = api.rows(host, "core/users/?username=akadmin")
+        api.send(host, "POST", f"core/users/{account['pk']}/set_password/", {"password": new.reveal()})
+
+    step = Step(name=renewal(BOOTSTRAP), check=check, apply=apply, after=AUTHENTIK)
+    return at_least_once(step, "Authentik may have the old password")

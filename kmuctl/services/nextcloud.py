@@ -34,11 +34,7 @@ SERVICE = Service(
     records=records,
     databases=(Database("nextcloud"),),
     networks=(Network("nextcloud", 3),),
-    secrets=(
-        # read by the installation alone
-        *secrets("nextcloud_admin_password", sealed=True),
-        *secrets("nextcloud_db_password", "nextcloud_valkey_password"),
-    ),
+    secrets=(*secrets("nextcloud_admin_password", "nextcloud_db_password", "nextcloud_valkey_password"),),
     data=(Data("html", uid=33),),
     login=Oidc(
         redirects=("/apps/user_oidc/code", "/index.php/apps/user_oidc/code"),

@@ -1,4 +1,4 @@
-"""Authentik in memory: its blueprints and outposts."""
+"""Authentik in memory: its blueprints, the objects that they make, and its outposts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from kmuctl.model.host import Answer, Call, Reply
+from kmuctl.operations.authentik.settings import LISTS
+from kmuctl.operations.authentik.upstream import COLLIDING, TASKS
+from tests.fakes.authentik_objects import Objects
 from tests.fakes.untaught import Untaught
 
 if TYPE_CHECKING:
     from tests.fakes.host import FakeHost
+
+MODELS = {path: model for model, path in LISTS.items()}
+BLUEPRINTS = "managed/blueprints/"
 
 
 class FakeAuthentik:
@@ -21,7 +27,7 @@ class FakeAuthentik:
 
     def __init__(self, host: FakeHost) -> None:
         self.host = host
-        self.folder = self.token = ""
+        self.folder = self.token = self.akadmin = ""
         self.updated = 0
         self.applied: dict[str, tuple[str, int]] = {}
         """Digest and moment by path."""
@@ -31,10 +37,20 @@ class FakeAuthentik:
         """How many attempts meet one."""
         self.cut_off = False
         """The LDAP outpost runs, but cannot reach the server."""
+        self.automatic = set(COLLIDING)
+        """Its own blueprints that it applies by itself."""
+        self.undiscovered = self.busy = 0
+        """For how many more looks its worker has not begun, or is applying some."""
+        self.hurried = 0
+        """How often the worker is too busy to say whether a path exists."""
+        self.retrying = False
+        """A task has failed, and waits for its next attempt."""
+        self.objects = Objects(self._secret)
 
     def clone(self, host: FakeHost) -> FakeAuthentik:
         twin = copy.copy(self)
         twin.host, twin.applied, twin.refuses = host, dict(self.applied), dict(self.refuses)
+        twin.automatic, twin.objects = set(self.automatic), self.objects.clone(twin._secret)
         return twin
 
     def start(self, folder: str) -> None:
@@ -56,37 +72,82 @@ class FakeAuthentik:
             return Answer(0, said) if known else Answer(0, "", f"User '{command[-1]}' not found.\n")
         if command[:2] == ("ak", "apply_blueprint"):
             refusal = self.complaint(command[2])
-            return Answer(1, "", f"Blueprint invalid\n{refusal}\n") if refusal else Answer(0, "")
+            if not refusal:
+                self.objects.apply(self._text(command[2]))
+            return Answer(1, "", f"{refusal}\n") if refusal else Answer(0, "")
         raise Untaught(f"execute authentik-worker: {' '.join(command)}")
 
     def answer(self, call: Call) -> Reply:
         if call.token is None or call.token.reveal() != self.token:
             return Reply(403, '{"detail": "Token invalid/expired"}')
-        if call.path.startswith("/api/v3/outposts/instances/") and call.method == "GET":
-            return Reply(200, json.dumps(self._outposts(call.path.split("/")[5:-1])))
-        below = call.path.removeprefix("/api/v3/managed/blueprints/")
-        if call.method == "GET" and below == "?page_size=100":
-            paths = [f"custom/{name}" for name in self.host.tree(self.folder)]
-            return Reply(
-                200, json.dumps({"results": self._own() + [one for path in paths for one in self._known(path)]})
-            )
-        if call.method == "GET" and below.startswith("?path="):
-            return Reply(200, json.dumps({"results": self._known(unquote(below.removeprefix("?path=")))}))
-        if call.method == "POST" and below.endswith("/apply/"):
-            self._apply(f"custom/{below.removesuffix('/apply/')}")
+        path = call.path.removeprefix("/api/v3/")
+        if call.method == "GET":
+            return Reply(200, json.dumps(self._get(path)))
+        if call.method == "POST" and path.startswith(BLUEPRINTS) and path.endswith("/apply/"):
+            self._apply(f"custom/{path.removeprefix(BLUEPRINTS).removesuffix('/apply/')}")
             return Reply(200, "{}")
-        raise Untaught(f"{call.method} {call.path}")
+        if call.method == "PATCH" and call.body == {"enabled": False, "path": unquote(path.split("/")[2])}:
+            self.hurried -= 1
+            if self.hurried >= 0:
+                return Reply(405, "")
+            self.automatic.discard(call.body["path"])
+            return Reply(200, "{}")
+        if (call.method, path) == ("POST", "core/tokens/authentik-bootstrap-token/set_key/"):
+            self.token = call.body["key"]
+            return Reply(204, "")
+        if (call.method, path) == ("POST", "core/users/1/set_password/"):
+            self.akadmin = call.body["password"]
+            return Reply(204, "")
+        raise Untaught(f"{call.method} {call.path} {call.body}")
 
-    def _outposts(self, rest: list[str]) -> Any:
-        if not rest:
-            return {"results": [{"pk": name, "name": name} for name in ("authentik Embedded Outpost", "ldap")]}
-        connected = rest[0] != "ldap" or ("authentik-ldap" in self.host.engine.made and not self.cut_off)
-        return [{"uid": rest[0]}] if connected else []
+    def _get(self, path: str) -> Any:
+        if path.startswith("outposts/instances/") and path.endswith("/health/"):
+            return self._health(unquote(path.split("/")[2]))
+        if path == "core/users/me/":
+            return {"user": {"username": "akadmin"}}
+        if path == "admin/version/history/":
+            return [
+                {"timestamp": _at(0), "version": "2026.8.5"},
+                {"timestamp": _at(self.updated), "version": "2026.8.6"},
+            ]
+        for joint in "?&":
+            listed, found, query = path.partition(f"{joint}page_size=100")
+            if found and not query:
+                return {"results": self._rows(listed), "pagination": {"next": 0}}
+        raise Untaught(f"GET {path}")
 
-    def _own(self) -> list[dict[str, str]]:
-        return [{"name": "Default - Brand", "path": "default/brand.yaml", "last_applied": _at(self.updated)}]
+    def _rows(self, listed: str) -> list[dict[str, Any]]:
+        if listed == BLUEPRINTS:
+            self.undiscovered -= 1
+            ours = [row for name in self.host.tree(self.folder) for row in self._known(f"custom/{name}")]
+            return ours + [self._own(path) for path in COLLIDING]
+        if listed.startswith(f"{BLUEPRINTS}?path="):
+            return self._known(unquote(listed.partition("=")[2]))
+        if listed == "core/users/?username=akadmin":
+            return [{"pk": 1, "username": "akadmin"}]
+        if listed == TASKS:
+            self.busy -= 1
+            return [{"retries": 0}] * (self.busy >= 0) + [{"retries": 3}] * self.retrying
+        if listed in MODELS:
+            return self._shown(MODELS[listed])
+        raise Untaught(f"GET {listed}")
 
-    def _known(self, path: str) -> list[dict[str, str]]:
+    def _shown(self, model: str) -> list[dict[str, Any]]:
+        """The key of a token is not for everybody's eyes."""
+        return [{key: value for key, value in row.items() if key != "key"} for row in self.objects.rows.get(model, [])]
+
+    def _health(self, key: str) -> Any:
+        ldap = self.objects.the("authentik_outposts.outpost", name="ldap")["pk"]
+        connected = key != ldap or ("authentik-ldap" in self.host.engine.made and not self.cut_off)
+        return [{"uid": key}] if connected else []
+
+    def _own(self, path: str) -> dict[str, Any]:
+        name = {"default/default-brand.yaml": "Default - Brand"}.get(path, path)
+        common = {"pk": path.replace("/", "%2F"), "name": name, "path": path, "last_applied_hash": ""}
+        status = "successful" if self.undiscovered < 0 else "unknown"
+        return {**common, "status": status, "enabled": path in self.automatic}
+
+    def _known(self, path: str) -> list[dict[str, Any]]:
         if self.host.read(self._file(path)) is None:
             return []
         status = "error" if path in self.refuses else "successful" if path in self.applied else "unknown"
@@ -100,16 +161,23 @@ class FakeAuthentik:
         return "deadlock detected" if self.deadlocks >= 0 else self.refuses.get(path, "")
 
     def update(self) -> None:
-        """A new version brings a new brand blueprint, and applies it."""
+        """A new version, by its own word."""
         self.updated = self.host.tick()
 
     def _apply(self, path: str) -> None:
         if path not in self.refuses:
-            digest = hashlib.sha512(self.host.read(self._file(path)) or b"").hexdigest()
-            self.applied[path] = digest, self.host.tick()
+            text = self._text(path)
+            self.applied[path] = hashlib.sha512(text.encode()).hexdigest(), self.host.tick()
+            self.objects.apply(text)
+
+    def _text(self, path: str) -> str:
+        return (self.host.read(self._file(path)) or b"").decode()
 
     def _file(self, path: str) -> str:
         return f"{self.folder}/{path.removeprefix('custom/')}"
+
+    def _secret(self, name: str) -> str:
+        return self.host.text(f"{self.folder}/../secrets/authentik-worker/{name}".replace("blueprints/../", ""))
 
 
 def _at(moment: int) -> str:

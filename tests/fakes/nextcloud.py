@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import posixpath
 import re
 from typing import TYPE_CHECKING, Any
 
 from kmuctl.model.host import Answer, Call, Reply
+from kmuctl.operations.nextcloud.access import AUTHORITY
 from kmuctl.operations.nextcloud.apps import FAILURE, PROBE
-from kmuctl.operations.nextcloud.occ import OCC
+from kmuctl.operations.nextcloud.occ import AS_ITS_USER, OCC
 from kmuctl.operations.nextcloud.settings import CACHES, INSTALL, LOOK, MISSING
 from tests.fakes.untaught import Untaught
 
@@ -94,6 +96,10 @@ class FakeNextcloud:
         self.host.http.sent.append(f"nextcloud: {' '.join(command).removeprefix(' '.join(OCC)).strip()}")
         if command == INSTALL:
             self._install_config()
+            return Answer(0, "")
+        if command[: len(AS_ITS_USER)] == AS_ITS_USER and "security:certificates:import" in command[-1]:
+            kept = f"{posixpath.dirname(self.folder)}/data/nextcloud/html/data/files_external/uploads/{AUTHORITY}"
+            self.host.write(kept, stdin, uid=33)
             return Answer(0, "")
         if command[0] == "sh":
             return self._set_password(command[2], stdin.decode())

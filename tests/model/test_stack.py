@@ -296,7 +296,7 @@ def test_what_data_depends_on_is_sealed() -> None:
     sealed = {spec.name for spec in stack().secrets() if spec.sealed}
     assert sealed == {
         "postgres_password", "authentik_secret_key", "authentik_bootstrap_password", "authentik_bootstrap_token",
-        "synapse_signing_key", "nextcloud_admin_password",
+        "synapse_signing_key",
     }  # fmt: skip
     assert next(spec for spec in stack().secrets() if spec.name == "synapse_signing_key").make is signing_key
 

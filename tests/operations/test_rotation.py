@@ -62,6 +62,27 @@ def test_the_superuser_is_told_with_the_old_password() -> None:
     assert host.cluster.superuser == value(host, "postgres_password") != old
 
 
+def test_authentik_is_told_with_its_old_token() -> None:
+    host = running()
+    rotate(host, "authentik_bootstrap_token")
+    assert go_up(host)["secret:authentik_bootstrap_token"].cause == "Authentik has the old token"
+    assert host.http.authentik.token == value(host, "authentik_bootstrap_token")
+
+
+def test_authentiks_own_administrator_gets_the_new_password() -> None:
+    host = running()
+    rotate(host, "authentik_bootstrap_password")
+    assert not states(go_up(host), State.FAILED)
+    assert host.http.authentik.akadmin == value(host, "authentik_bootstrap_password")
+
+
+def test_nextclouds_local_admin_gets_the_new_password() -> None:
+    host = running()
+    rotate(host, "nextcloud_admin_password")
+    assert not states(go_up(host), State.FAILED)
+    assert host.http.nextcloud.password == value(host, "nextcloud_admin_password")
+
+
 def test_cut_off_after_postgresql_knows_the_new_password() -> None:
     """Killed with both values in the file."""
     host = running()

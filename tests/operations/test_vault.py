@@ -108,7 +108,6 @@ SEALED = {
     "AUTHENTIK_SECRET_KEY": "/opt/kmu/data/authentik/data",
     "AUTHENTIK_BOOTSTRAP_PASSWORD": "/opt/kmu/data/authentik/data",
     "AUTHENTIK_BOOTSTRAP_TOKEN": "/opt/kmu/data/authentik/certs",
-    "NEXTCLOUD_ADMIN_PASSWORD": "/opt/kmu/data/nextcloud/html",
     "SYNAPSE_SIGNING_KEY": "/opt/kmu/data/synapse/media",
 }
 

@@ -50,8 +50,12 @@ REQUESTS = {
     "authentik_providers_oauth2.scopemapping": "ScopeMapping",
     "authentik_providers_proxy.proxyprovider": "ProxyProvider",
     "authentik_rbac.role": "Role",
+    "authentik_stages_authenticator_static.authenticatorstaticstage": "AuthenticatorStaticStage",
+    "authentik_stages_authenticator_validate.authenticatorvalidatestage": "AuthenticatorValidateStage",
+    "authentik_stages_deny.denystage": "DenyStage",
     "authentik_stages_email.emailstage": "EmailStage",
     "authentik_stages_identification.identificationstage": "IdentificationStage",
+    "authentik_stages_password.passwordstage": "PasswordStage",
     "authentik_stages_prompt.prompt": "Prompt",
     "authentik_stages_prompt.promptstage": "PromptStage",
     "authentik_stages_user_login.userloginstage": "UserLoginStage",
@@ -71,6 +75,12 @@ UPSTREAM = frozenset({
     ("authentik_flows.flow", "slug", "default-provider-authorization-implicit-consent"),
     ("authentik_flows.flow", "slug", "default-provider-invalidation-flow"),
     ("authentik_policies_password.passwordpolicy", "name", "default-password-change-password-policy"),
+    ("authentik_stages_authenticator_static.authenticatorstaticstage", "name", "default-authenticator-static-setup"),
+    ("authentik_stages_authenticator_totp.authenticatortotpstage", "name", "default-authenticator-totp-setup"),
+    ("authentik_stages_authenticator_validate.authenticatorvalidatestage", "name",
+     "default-authentication-mfa-validation"),
+    ("authentik_stages_authenticator_webauthn.authenticatorwebauthnstage", "name",
+     "default-authenticator-webauthn-setup"),
     ("authentik_stages_identification.identificationstage", "name", "default-authentication-identification"),
     ("authentik_stages_user_login.userloginstage", "name", "default-authentication-login"),
     *(("authentik_providers_oauth2.scopemapping", "managed", SCOPES + scope)
@@ -80,7 +90,8 @@ UPSTREAM = frozenset({
 UPSTREAM_BLUEPRINTS = frozenset({
     "Default - Brand", "Default - Authentication flow", "Default - Invalidation flow",
     "Default - Password change flow", "Default - Provider authorization flow (implicit consent)",
-    "Default - Provider invalidation flow", "System - OAuth2 Provider - Scopes", "System - Proxy Provider - Scopes",
+    "Default - Provider invalidation flow", "Default - Static MFA setup flow", "Default - TOTP MFA setup flow",
+    "Default - WebAuthn MFA setup flow", "System - OAuth2 Provider - Scopes", "System - Proxy Provider - Scopes",
 })  # fmt: skip
 
 

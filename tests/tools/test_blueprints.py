@@ -104,7 +104,7 @@ def test_an_app_that_is_new_in_the_catalog_is_removed_too() -> None:
 
 def groups_of(application: str, state: str) -> set[str]:
     found = [entry for entry in every(BINDING, state) if entry["identifiers"]["target"].value == application]
-    return {entry["attrs"]["group"].value[1][1] for entry in found}
+    return {f"kmu-{entry['attrs']['group'].value}" for entry in found}
 
 
 @pytest.mark.parametrize("service", stack().logins(), ids=lambda service: service.name)

@@ -14,6 +14,8 @@ from .tags import public
 
 Handler = Callable[[Call], Response]
 IGNORED = {
+    "superuser_full_list",
+    "include_details",
     "page",
     "page_size",
     "ordering",
@@ -47,7 +49,7 @@ def by_field(*names: str) -> dict[str, Callable[[Call, Row, str], bool]]:
         field, _, lookup = name.partition("__")
         if lookup == "iexact":
             return lambda call, row, value: str(row.get(field)).lower() == value.lower()
-        return lambda call, row, value: str(row.get(field)) == value
+        return lambda call, row, value: value in (str(row.get(field)), json.dumps(row.get(field)))
 
     return {name: compare(name) for name in names}
 
@@ -242,6 +244,28 @@ def blueprints_apply(call: Call) -> Response:
     return JSONResponse(public(row))
 
 
+def blueprints_change(call: Call) -> Response:
+    """The path must be repeated: it is checked, or else the content is asked for."""
+    row, data = the(call, "authentik_blueprints.blueprintinstance"), read_json(call, {"enabled", "path"})
+    if not data.get("path"):
+        raise HttpError(400, {"non_field_errors": ["Either path or content must be set."]})
+    if data["path"] != row["path"]:
+        raise HttpError(400, {"path": ["Blueprint file does not exist"]})
+    row["enabled"] = data.get("enabled", row["enabled"])
+    return JSONResponse(public(row))
+
+
+def version_history(call: Call) -> Response:
+    """A plain list, without pages."""
+    return JSONResponse([{"id": 1, "timestamp": "2026-01-01T00:00:00Z", "version": VERSION, "build": ""}])
+
+
+def unfinished_tasks(call: Call) -> Response:
+    if call.query.keys() - {"actor_name", "aggregated_status", "page_size"}:
+        raise UnknownToDouble(f"query parameters {sorted(call.query)}")
+    return empty_list(call)
+
+
 def own_outpost(call: Call, user: Row) -> Row | None:
     return next(
         (
@@ -353,6 +377,32 @@ def _executor_step(call: Call, slug: str, session: Row, data: Row) -> Response:
     return RedirectResponse(str(call.request.url.path), 302)
 
 
+LISTS = {
+    "authentik_brands.brand": "core/brands",
+    "authentik_crypto.certificatekeypair": "crypto/certificatekeypairs",
+    "authentik_flows.flow": "flows/instances",
+    "authentik_flows.flowstagebinding": "flows/bindings",
+    "authentik_policies.policybinding": "policies/bindings",
+    "authentik_policies_expression.expressionpolicy": "policies/expression",
+    "authentik_policies_password.passwordpolicy": "policies/password",
+    "authentik_providers_ldap.ldapprovider": "providers/ldap",
+    "authentik_providers_oauth2.oauth2provider": "providers/oauth2",
+    "authentik_providers_oauth2.scopemapping": "propertymappings/provider/scope",
+    "authentik_providers_proxy.proxyprovider": "providers/proxy",
+    "authentik_rbac.role": "rbac/roles",
+    "authentik_stages_authenticator_static.authenticatorstaticstage": "stages/authenticator/static",
+    "authentik_stages_authenticator_totp.authenticatortotpstage": "stages/authenticator/totp",
+    "authentik_stages_authenticator_validate.authenticatorvalidatestage": "stages/authenticator/validate",
+    "authentik_stages_authenticator_webauthn.authenticatorwebauthnstage": "stages/authenticator/webauthn",
+    "authentik_stages_deny.denystage": "stages/deny",
+    "authentik_stages_email.emailstage": "stages/email",
+    "authentik_stages_identification.identificationstage": "stages/identification",
+    "authentik_stages_password.passwordstage": "stages/password",
+    "authentik_stages_prompt.prompt": "stages/prompt/prompts",
+    "authentik_stages_prompt.promptstage": "stages/prompt/stages",
+    "authentik_stages_user_login.userloginstage": "stages/user_login",
+    "authentik_stages_user_write.userwritestage": "stages/user_write",
+}
 # method, path, permission (None: any signed-in caller; "": open), handler
 ROUTES: list[tuple[str, str, str | None, Handler]] = [
     ("GET", "/admin/version/", None, version),
@@ -391,7 +441,12 @@ ROUTES: list[tuple[str, str, str | None, Handler]] = [
         "authentik_core.view_application",
         shows("authentik_core.application", field="slug"),
     ),
-    ("GET", "/core/tokens/", "authentik_core.view_token", lists("authentik_core.token", "identifier", show=show_token)),
+    (
+        "GET",
+        "/core/tokens/",
+        "authentik_core.view_token",
+        lists("authentik_core.token", "identifier", "expiring", show=show_token),
+    ),
     ("DELETE", "/core/tokens/{key}/", "authentik_core.delete_token", token_delete),
     ("GET", "/core/tokens/{key}/view_key/", "authentik_core.view_token_key", token_view),
     ("POST", "/core/tokens/{key}/set_key/", "authentik_core.set_token_key", token_set),
@@ -406,8 +461,14 @@ ROUTES: list[tuple[str, str, str | None, Handler]] = [
     ("GET", "/outposts/instances/{key}/health/", "authentik_outposts.view_outpost", outposts_health),
     ("GET", "/outposts/ldap/", "authentik_providers_ldap.view_ldapprovider", ldap_list),
     ("GET", "/outposts/ldap/{key}/check_access/", None, ldap_access),
+    ("PATCH", "/managed/blueprints/{key}/", "authentik_blueprints.change_blueprintinstance", blueprints_change),
+    ("GET", "/admin/version/history/", None, version_history),
+    *(
+        ("GET", f"/{path}/", f"{model.split('.')[0]}.view_{model.split('.')[1]}", lists(model, "name"))
+        for model, path in LISTS.items()
+    ),
     ("GET", "/events/events/", "authentik_events.view_event", empty_list),
-    ("GET", "/tasks/tasks/", "authentik_tasks.view_task", empty_list),
+    ("GET", "/tasks/tasks/", "authentik_tasks.view_task", unfinished_tasks),
     ("GET", "/flows/executor/{key}/", "", executor),
     ("POST", "/flows/executor/{key}/", "", executor),
 ]

@@ -32,6 +32,9 @@ STAGES = {
     "default-authentication-password": "authentik_stages_password.passwordstage",
     "default-authentication-mfa-validation": "authentik_stages_authenticator_validate.authenticatorvalidatestage",
     "default-authentication-login": "authentik_stages_user_login.userloginstage",
+    "default-authenticator-totp-setup": "authentik_stages_authenticator_totp.authenticatortotpstage",
+    "default-authenticator-static-setup": "authentik_stages_authenticator_static.authenticatorstaticstage",
+    "default-authenticator-webauthn-setup": "authentik_stages_authenticator_webauthn.authenticatorwebauthnstage",
     "default-invalidation-logout": "authentik_stages_user_logout.userlogoutstage",
     "default-password-change-prompt": "authentik_stages_prompt.promptstage",
     "default-password-change-write": "authentik_stages_user_write.userwritestage",
@@ -50,6 +53,9 @@ SCOPES = ("openid", "email", "profile", "entitlements", "offline_access", "authe
 BLUEPRINTS = (
     "Default - Authentication flow",
     "Default - Invalidation flow",
+    "Default - TOTP MFA setup flow",
+    "Default - Static MFA setup flow",
+    "Default - WebAuthn MFA setup flow",
     "Default - Provider invalidation flow",
     "Default - Provider authorization flow (implicit consent)",
     "Default - Provider authorization flow (explicit consent)",
@@ -59,6 +65,12 @@ BLUEPRINTS = (
     "System - OAuth2 Provider - Scopes",
     "System - Proxy Provider - Scopes",
 )
+PATHS = {
+    "Default - Brand": "default/default-brand.yaml",
+    "Default - Authentication flow": "default/flow-default-authentication-flow.yaml",
+    "Default - Password change flow": "default/flow-password-change.yaml",
+}
+RULE = "default-password-change-password-policy"
 EMBEDDED = "goauthentik.io/outposts/embedded"
 OUTPOST_CONFIG = {
     "authentik_host": "",
@@ -110,11 +122,30 @@ def _install_objects(rows: Rows) -> None:
         rows.add(
             "authentik_blueprints.blueprintinstance",
             name=name,
-            path="system/" + name,
-            status="successful",
+            path=PATHS.get(name, "system/" + name),
+            status="unknown" if name in PATHS else "successful",
+            last_applied_hash="",
             enabled=True,
             last_applied=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
+
+
+def apply_late(rows: Rows) -> None:
+    """The worker's second pass on a new database: whatever it has not been told to leave alone wins over others."""
+    for row in rows.all("authentik_blueprints.blueprintinstance"):
+        if row["name"] in PATHS:
+            row["status"] = "successful"
+            if row["enabled"]:
+                _apply_own(rows)
+
+
+def _apply_own(rows: Rows) -> None:
+    flow = rows.find("authentik_flows.flow", slug="default-authentication-flow")
+    rule = rows.find("authentik_policies_password.passwordpolicy", name=RULE)
+    assert flow is not None
+    flow["title"] = "Welcome to authentik!"
+    rule = rule or rows.add("authentik_policies_password.passwordpolicy", name=RULE)
+    rule.update(length_min=8, error_message="Password needs to be 8 characters or longer.")
 
 
 def _bind_stages(rows: Rows, slug: str, prefix: str) -> None:

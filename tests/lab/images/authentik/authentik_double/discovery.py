@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 
+from .defaults import apply_late
 from .importer import apply, parse
 from .store import Row, Rows, Store
 from .tags import BlueprintInvalid
@@ -80,9 +81,14 @@ def _now() -> str:
 
 
 def watch(store: Store) -> None:
+    late = False
     while True:
         try:
             discover(store)
+            if not late:
+                with store.transaction() as rows:
+                    apply_late(rows)
+                late = True
         except (psycopg.Error, OSError) as error:
             log.error("discovery: %s", error)
         time.sleep(2)

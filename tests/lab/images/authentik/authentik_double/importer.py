@@ -90,6 +90,8 @@ def _upsert(evaluator: Evaluator, model: str, identifiers: Row, entry: dict[str,
     if state == "absent":
         if existing:
             rows.delete(existing["pk"])
+        elif model == "authentik_flows.flowstagebinding":
+            raise BlueprintInvalid("FlowStageBinding has no policybindingmodel_ptr.")
         return None
     if existing and state == "must_created":
         raise BlueprintInvalid("exists already, but state is must_created")

@@ -1,0 +1,72 @@
+"""Authentik's API, asked with the token of its bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from kmuctl.model.errors import StepFailed
+from kmuctl.model.host import Call, Host, Reader, Reply
+from kmuctl.model.secrets import Secret
+from kmuctl.model.stack import PROJECT
+from kmuctl.model.step import Drift
+
+SERVER, WORKER, PORT = "authentik-server", "authentik-worker", 9000
+PAGE = 100
+"""The most that Authentik gives at once."""
+NOT_YET = Drift("can be seen when Authentik runs", unknown=True)
+Row: TypeAlias = dict[str, Any]
+
+
+def serving(host: Reader) -> bool:
+    facts = host.engine.containers(PROJECT, [SERVER, WORKER])
+    return len(facts) == 2 and all(fact.health == "healthy" for fact in facts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    token: Secret
+
+    def welcome(self, host: Reader) -> bool:
+        """Whether Authentik knows the token."""
+        reply = host.http.ask(self._call("core/users/me/"))
+        return reply.status not in (401, 403) and _content(reply) is not None
+
+    def get(self, host: Reader, path: str) -> Any:
+        return _content(host.http.ask(self._call(path)))
+
+    def rows(self, host: Reader, path: str) -> list[Row]:
+        """All objects of a list, page by page."""
+        return [row for page in self._pages(host, path) for row in page["results"]]
+
+    def send(self, host: Host, method: str, path: str, body: Row | None = None) -> Any:
+        return _content(host.http.send(self._call(path, method, body)))
+
+    def _pages(self, host: Reader, path: str) -> Iterator[Any]:
+        number = 1
+        while number:
+            more = f"&page={number}" if number > 1 else ""
+            page = self.get(host, f"{path}{_joint(path)}page_size={PAGE}{more}")
+            yield page
+            number = page["pagination"]["next"]
+
+    def _call(self, path: str, method: str = "GET", body: Row | None = None) -> Call:
+        return Call(
+            container=SERVER, port=PORT, path=f"/api/v3/{path}", method=method, token=self.token, body=body
+        )  # fmt: skip
+
+
+def _joint(path: str) -> str:
+    return "&" if "?" in path else "?"
+
+
+def _content(reply: Reply) -> Any:
+    if reply.status in (401, 403):
+        raise StepFailed(
+            "Authentik refuses `AUTHENTIK_BOOTSTRAP_TOKEN`",
+            hint="put the secrets file back from your backup; the token is read only before the first start",
+        )
+    if reply.status >= 400:
+        raise StepFailed(f"Authentik answers {reply.status}: {reply.text[:200]}")
+    return reply.json() if reply.text else None

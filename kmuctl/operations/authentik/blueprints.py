@@ -1,0 +1,108 @@
+"""Our blueprints: rendered files that Authentik's worker finds by itself, and applies when it is told to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from hashlib import sha512
+from typing import Any
+from urllib.parse import quote
+
+from kmuctl.model.errors import StepFailed
+from kmuctl.model.host import Host, Reader
+from kmuctl.model.stack import PROJECT
+from kmuctl.model.step import Drift, Step
+from kmuctl.operations.authentik.api import NOT_YET, WORKER, Api, serving
+from kmuctl.operations.render import Rendered
+
+FOLDER = "blueprints/"
+DEADLINE = 180
+"""Seconds from the request to a good status: the worker may have other things to do first."""
+ATTEMPTS = 3
+FOUNDATION = re.compile(r"\{name: (Default|System) - ")
+"""In a blueprint that applies some of Authentik's own first."""
+
+
+def own_blueprints(rendered: Rendered) -> dict[str, bytes]:
+    """Content by name, in the order of their names."""
+    paths = (path for path in sorted(rendered.files) if path.startswith(FOLDER))
+    return {path.removeprefix(FOLDER).removesuffix(".yaml"): rendered.files[path].content for path in paths}
+
+
+def blueprint_steps(own: Mapping[str, bytes], api: Api, *, after: tuple[str, ...]) -> Iterator[Step]:
+    for name, content in own.items():
+        step = blueprint_step(name, content, api, after=after)
+        yield step
+        after = (*after, step.name)
+
+
+def blueprint_step(name: str, content: bytes, api: Api, *, after: tuple[str, ...]) -> Step:
+    """Authentik has applied this very content (upstream/authentik.md 2, "Status"), in the version that runs."""
+    digest = sha512(content).hexdigest()
+    founded = FOUNDATION.search(content.decode()) is not None
+
+    def check(host: Reader) -> Drift | None:
+        if not serving(host):
+            return NOT_YET
+        instance = next(iter(_instances(api, host, name)), None)
+        if instance is None or instance["last_applied_hash"] != digest:
+            # it sees new files by itself, often before it is asked
+            return Drift("Authentik has not applied it yet", unknown=True)
+        if instance["status"] != "successful":
+            return Drift(f"its status is {instance['status']}")
+        if founded and _moment(instance["last_applied"]) < (updated := _updated(api, host))[0]:
+            return Drift(f"Authentik was updated to {updated[1]} after it")
+        return None
+
+    def apply(host: Host) -> None:
+        apply_now(host, name)
+        for instance in _instances(api, host, name):
+            # the command leaves the status alone; this asks the worker for it
+            api.send(host, "POST", f"managed/blueprints/{instance['pk']}/apply/")
+
+    return Step(
+        name=f"blueprint:{name}", check=check, apply=apply, after=after, deadline=DEADLINE,
+        hint=f"`kmuctl logs {WORKER}` shows more; then run `kmuctl up` again", logs=(WORKER,),
+    )  # fmt: skip
+
+
+def _instances(api: Api, host: Reader, name: str) -> list[dict[str, Any]]:
+    return api.rows(host, f"managed/blueprints/?path={quote(_path(name))}")
+
+
+def _updated(api: Api, host: Reader) -> tuple[datetime, str]:
+    """When the version that runs came, by Authentik's own clock, and which it is."""
+    return max((_moment(row["timestamp"]), row["version"]) for row in api.get(host, "admin/version/history/"))
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _path(name: str) -> str:
+    return f"custom/{name}.yaml"
+
+
+def pending(own: Mapping[str, bytes], api: Api, host: Reader) -> list[str]:
+    """Which of ours Authentik has not applied as they stand."""
+    applied = {row["path"]: row["last_applied_hash"] for row in api.rows(host, "managed/blueprints/")}
+    return [name for name, content in own.items() if applied.get(_path(name)) != sha512(content).hexdigest()]
+
+
+def apply_now(host: Host, name: str) -> None:
+    """The command says what is wrong; beside the worker, which may apply others, it can meet a deadlock."""
+    for _ in range(ATTEMPTS):
+        answer = host.engine.execute(PROJECT, WORKER, ("ak", "apply_blueprint", _path(name)))
+        if answer.code == 0:
+            return
+        if "deadlock detected" not in answer.stderr:
+            break
+    raise StepFailed(f"Authentik refuses {name}.yaml: {_refusal(answer.stderr)}")
+
+
+def _refusal(said: str) -> str:
+    """What follows the last "Blueprint invalid": the entry and what is wrong with it. A crash says it at its end."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    last = max((index for index, line in enumerate(lines) if line == "Blueprint invalid"), default=len(lines) - 2)
+    return " ".join(lines[max(last + 1, 0) :] or ["it says nothing"])[:500]

@@ -1,0 +1,33 @@
+"""The two programs that ask Authentik in the name of others: forward auth inside the server, LDAP beside it."""
+
+from __future__ import annotations
+
+from kmuctl.model.host import Host, Reader
+from kmuctl.model.step import Drift, Step
+from kmuctl.operations.authentik.api import NOT_YET, Api, serving
+
+OUTPOSTS, DEADLINE = ("authentik Embedded Outpost", "ldap"), 120
+
+
+def outposts_step(api: Api, *, after: tuple[str, ...]) -> Step:
+    """Each outpost is there and connected; without, every protected page and every mailbox is shut."""
+
+    def check(host: Reader) -> Drift | None:
+        if not serving(host):
+            return NOT_YET
+        present = {outpost["name"]: outpost["pk"] for outpost in api.rows(host, "outposts/instances/")}
+        for name in OUTPOSTS:
+            if name not in present:
+                return Drift(f"Authentik has no outpost `{name}`")
+            if not api.get(host, f"outposts/instances/{present[name]}/health/"):
+                return Drift(f"the outpost `{name}` is not connected")
+        return None
+
+    return Step(
+        name="outposts", check=check, apply=_wait_only, after=after, deadline=DEADLINE,
+        hint="`kmuctl logs authentik-ldap` shows more", logs=("authentik-ldap",),
+    )  # fmt: skip
+
+
+def _wait_only(host: Host) -> None:
+    """They connect by themselves: there is nothing to do but to wait."""

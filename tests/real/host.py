@@ -1,0 +1,51 @@
+"""A real Authentik as `kmuctl up` meets it: its API at a URL, its `ak` as a command on this machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+
+from kmuctl.model.host import Answer, Call, ContainerFact, Reply
+
+URL = os.environ.get("KMU_REAL_AUTHENTIK", "").rstrip("/")
+TOKEN = os.environ.get("KMU_REAL_AUTHENTIK_TOKEN", "")
+AK = shlex.split(os.environ.get("KMU_REAL_AUTHENTIK_AK", ""))
+
+
+class RealHost:
+    """The two doors that the steps of Authentik use, and what went through them; all else is missing."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.asked: list[str] = []
+        self.http: Any = SimpleNamespace(ask=self._ask, send=self._send)
+        self.engine: Any = SimpleNamespace(containers=self._containers, execute=self._execute)
+
+    def _ask(self, call: Call) -> Reply:
+        self.asked.append(call.path)
+        return self._exchange(call)
+
+    def _send(self, call: Call) -> Reply:
+        self.sent.append(f"{call.method} {call.path}")
+        return self._exchange(call)
+
+    def _exchange(self, call: Call) -> Reply:
+        assert call.token is not None
+        headers = {"Authorization": f"Bearer {call.token.reveal()}"}
+        answer = httpx.request(call.method, URL + call.path, headers=headers, json=call.body, timeout=60)
+        return Reply(answer.status_code, answer.text)
+
+    def _containers(self, project: str, names: Iterable[str]) -> dict[str, ContainerFact]:
+        return {name: ContainerFact(state="running", health="healthy") for name in names}
+
+    def _execute(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
+        assert command[0] == "ak"
+        self.sent.append(" ".join(command))
+        done = subprocess.run([*AK, *command[1:]], capture_output=True, text=True, check=False)
+        return Answer(done.returncode, done.stdout, done.stderr)
