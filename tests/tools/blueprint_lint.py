@@ -305,6 +305,8 @@ def _own_rules(entry: Mapping[str, Any]) -> Iterator[str]:
         if "." not in str(grant.get("permission", "")):
             yield f"permission `{grant.get('permission')}` must be written app_label.codename"
     if entry.get("state") == "absent":
+        if entry["model"] == "authentik_flows.flowstagebinding":
+            yield "cannot be removed when it is not there: bind a policy that says no"
         return
     data = {**entry.get("attrs", {}), **entry["identifiers"]}
     match entry["model"]:

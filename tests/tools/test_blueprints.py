@@ -20,6 +20,7 @@ ADMIN = {"username": "mm", "name": AWKWARD_NAME, "email": "max@acme.example"}
 SITES: dict[str, dict[str, Any]] = {
     "core": {},
     "English": {"language": "en"},
+    "second factor": {"sso": {"mfa": "required"}},
     "awkward name": {"name": AWKWARD_NAME, "admin": ADMIN},
     "only the essentials": {
         "apps": dict.fromkeys(("nextcloud", "synapse", "element", "jitsi", "dozzle", "panel", "usersync"), False)
@@ -131,6 +132,44 @@ def test_the_first_admin_is_created_once() -> None:
     assert admin["state"] == "created"
     assert "password" not in admin["attrs"]
     assert admin["attrs"]["groups"] == [Tag("KeyOf", "users"), Tag("KeyOf", "admins")]
+
+
+REQUIRED = {"sso": {"mfa": "required"}}
+VALIDATE = "authentik_stages_authenticator_validate.authenticatorvalidatestage"
+EXPRESSION = "authentik_policies_expression.expressionpolicy"
+
+
+@pytest.mark.parametrize(("changes", "action"), [({}, "skip"), (REQUIRED, "configure")])
+def test_a_second_factor_is_set_up_where_it_is_required(changes: dict[str, Any], action: str) -> None:
+    """An authenticator app or a passkey; recovery codes alone are none."""
+    sign_on = named(VALIDATE, **changes)["default-authentication-mfa-validation"]
+    assert sign_on["not_configured_action"] == action
+    assert [tag.value[1][1] for tag in sign_on["configuration_stages"]] == [
+        "default-authenticator-totp-setup", "default-authenticator-webauthn-setup",
+    ]  # fmt: skip
+    signs_in = named(EXPRESSION, **changes)["kmu-recovery-signs-in"]["expression"]
+    assert signs_in == ("return True" if action == "skip" else "return False")
+
+
+@pytest.mark.parametrize("changes", [{}, REQUIRED], ids=["optional", "required"])
+def test_the_directory_asks_for_no_second_factor_and_no_browser_in(changes: dict[str, Any]) -> None:
+    """K38: a flow of its own, for outposts alone."""
+    flow = named("authentik_flows.flow", **changes)["kmu-directory"]
+    assert flow["authentication"] == "require_outpost"
+    bindings = [entry["identifiers"] for entry in every("authentik_flows.flowstagebinding", **changes)]
+    stages = [one["stage"].value for one in bindings if one["target"] == Tag("KeyOf", "bind-flow")]
+    assert stages == ["bind-identification", "bind-password", "bind-login"]
+    assert named("authentik_providers_ldap.ldapprovider", **changes)["ldap"]["authorization_flow"].value == "bind-flow"
+
+
+def test_a_forgotten_password_is_mailed_only_where_mail_is_sent() -> None:
+    """U1: through the stack's own server, as noreply."""
+    stage = "authentik_stages_identification.identificationstage", "default-authentication-identification"
+    without = {"apps": {"stalwart": False}}
+    assert named(stage[0])[stage[1]]["recovery_flow"] == Tag("KeyOf", "recovery")
+    assert named(stage[0], **without)[stage[1]]["recovery_flow"] is None
+    assert "AUTHENTIK_EMAIL__HOST: mail.acme.example" in rendered()["compose.yaml"].replace('"', "")
+    assert "AUTHENTIK_EMAIL" not in rendered(**without)["compose.yaml"]
 
 
 def test_open_paths_of_a_proxied_app_are_exact() -> None:
@@ -287,6 +326,11 @@ BROKEN = {
     identifiers: {name: authentik Embedded Outpost}
     attrs: {type: proxy, providers: [], config: {}}
   - model: authentik_providers_oauth2.scopemapping""", "only one entry may set it"),
+    "removal of a stage's binding": ("  - model: authentik_providers_oauth2.scopemapping", """
+  - model: authentik_flows.flowstagebinding
+    state: absent
+    identifiers: {target: x, stage: y, order: 1}
+  - model: authentik_providers_oauth2.scopemapping""", "cannot be removed"),
     "unknown dependency": ("entries:", """entries:
   - model: authentik_blueprints.metaapplyblueprint
     attrs: {identifiers: {name: Default - Brands}, required: true}""", "unknown blueprint"),
