@@ -85,7 +85,7 @@ def compose_up(host: Host, folder: str, name: str, *, project: bytes = b"") -> N
     # every name spelt out: COMPOSE_FILE and its like in root's environment must not lead elsewhere
     file = "-" if project else f"{folder}/{FILE}"
     place = ("--project-name", PROJECT, "--project-directory", folder, "--file", file)
-    command = ("docker", "compose", *place, "up", "--detach", "--no-build", "--no-deps", "--quiet-pull", name)
+    command = ("docker", "compose", *place, "up", "--detach", "--no-build", "--quiet-pull", name)
     answer = host.run(command, stdin=project, folder=folder)
     if answer.code:
         raise StepFailed(f"`docker compose up {name}` failed: {answer.reason}", hint=_hint(answer.stderr))

@@ -184,7 +184,7 @@ class FakeEngine:
         assert folder is not None, "Compose needs the project's folder"
         file = "-" if stdin else f"{folder}/compose.yaml"
         place = ("--project-name", "kmu", "--project-directory", folder, "--file", file)
-        assert tuple(project_words) == (*place, "up", "--detach", "--no-build", "--no-deps", "--quiet-pull")
+        assert tuple(project_words) == (*place, "up", "--detach", "--no-build", "--quiet-pull")
         project = parse_project(stdin.decode() or self.host.text(file))
         definition = project["services"][name]
         image = self.images.get(definition["image"])

@@ -64,7 +64,7 @@ def test_killed_while_it_is_set_up_the_next_up_starts_over_and_closes_the_back_d
     project = closed_project(host.read(f"{FOLDER}/rendered/compose.yaml") or b"", Secret("left-behind"))
     folder = f"{FOLDER}/rendered"
     place = ("--project-name", "kmu", "--project-directory", folder, "--file", "-")
-    words = ("docker", "compose", *place, "up", "--detach", "--no-build", "--no-deps", "--quiet-pull", "stalwart")
+    words = ("docker", "compose", *place, "up", "--detach", "--no-build", "--quiet-pull", "stalwart")
     assert host.run(words, stdin=project, folder=folder).code == 0
     assert environment(host)["STALWART_RECOVERY_ADMIN"] == "admin:left-behind"
     assert "container:stalwart" in changed(go_up(host))

@@ -87,7 +87,7 @@ def test_a_label_changes_exactly_with_what_it_stands_for(change: str) -> None:
         ("name", {"element", "nextcloud", "synapse", "panel"}),
         ("colour", {"panel"}),
         ("image", {"element"}),
-        ("TLS", {"synapse"}),
+        ("TLS", {"synapse", "nextcloud", "nextcloud-cron", "authentik-server", "authentik-worker"}),
         ("address", {"coturn", "jitsi-jvb"}),
         ("no sync", {"stalwart"}),
         ("no relay of calls", {"synapse", "jitsi-web", "jitsi-prosody", "caddy"}),
@@ -99,7 +99,7 @@ def test_a_change_reaches_only_those_it_concerns(change: str, expected: set[str]
 
 def test_what_stays_alive_is_not_recreated() -> None:
     """Caddy reloads its Caddyfile, the start page and Authentik read theirs anew."""
-    for change in ("name", "colour", "language", "extra site", "TLS"):
+    for change in ("name", "colour", "language", "extra site"):
         touched = recreated(project(), changed(change)) - {"caddy"}
         assert not touched & {"postgres", "homepage", "authentik-server", "authentik-worker", "stalwart"}, change
     assert "caddy" not in recreated(project(), changed("TLS"))
