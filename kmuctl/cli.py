@@ -262,6 +262,17 @@ def occ(
     raise typer.Exit(execute(known.console, known.stack(), CONTAINER, [*OCC, *arguments]))
 
 
+@hands_on
+def stalwart_cli(
+    known: Globals,
+    arguments: Annotated[list[str], typer.Argument(metavar="ARGS...")],
+) -> None:
+    """Run Stalwart's own tool, signed in as kmuctl; kmuctl's own options come before its words."""
+    from kmuctl.commands.operate import run_stalwart_cli
+
+    raise typer.Exit(run_stalwart_cli(known.stack(), arguments))
+
+
 @command
 def login_link(
     known: Globals,

@@ -1,9 +1,11 @@
-"""`kmuctl down`, `status`, `logs`, `exec`, `occ`, `login-link`."""
+"""`kmuctl down`, `status`, `logs`, `exec`, `occ`, `stalwart-cli`, `login-link`."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import typer
@@ -17,6 +19,8 @@ from kmuctl.operations.down import down, purge, purgeable
 from kmuctl.operations.lock import journaled, locked
 from kmuctl.operations.login import MINUTES, login_link, require_worker
 from kmuctl.operations.preflight import refuse_other_site
+from kmuctl.operations.stalwart import tool
+from kmuctl.operations.stalwart.registry import CONTAINER, known_key
 from kmuctl.operations.status import status
 
 
@@ -102,6 +106,18 @@ def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> 
     return _compose(stack, "exec", *terminal, container, *arguments)
 
 
+def run_stalwart_cli(stack: Stack, arguments: list[str]) -> int:
+    """The tool's own exit code."""
+    host = _own_host(stack)
+    _containers(stack, CONTAINER)
+    key = known_key(stack, host)
+    fact = host.engine.containers(stack.project, [CONTAINER]).get(CONTAINER)
+    if key is None or fact is None or fact.state != "running":
+        raise HostError(f"`{CONTAINER}` is not set up and running", hint="`kmuctl up` sees to it")
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    return _foreground(tool.command(stack, arguments, terminal=terminal), {tool.TOKEN: key.reveal()})
+
+
 def show_login_link(console: Console, stack: Stack, user: str) -> None:
     user, host = user or stack.site.admin.username, _own_host(stack)
     require_worker(stack, host)
@@ -120,10 +136,14 @@ def _own_host(stack: Stack) -> Host:
 
 
 def _compose(stack: Stack, *arguments: str) -> int:
-    """`docker compose` in the foreground, with what stands on this terminal: its exit code, as a shell gives it."""
-    command = ("docker", "compose", "--project-name", stack.project, *arguments)
+    """`docker compose` in the foreground."""
+    return _foreground(("docker", "compose", "--project-name", stack.project, *arguments), {})
+
+
+def _foreground(command: Sequence[str], variables: Mapping[str, str]) -> int:
+    """A command with what stands on this terminal: its exit code, as a shell gives it."""
     try:
-        code = subprocess.run(command, check=False).returncode
+        code = subprocess.run(command, check=False, env={**os.environ, **variables}).returncode
     except KeyboardInterrupt:
         return INTERRUPTED  # that is how a person ends it
     except FileNotFoundError:

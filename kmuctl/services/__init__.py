@@ -39,7 +39,7 @@ CATALOG: tuple[Service, ...] = (
 NAMES = Names(
     apps=frozenset(service.name for service in CATALOG if not service.essential),
     essential=frozenset(service.name for service in CATALOG if service.essential),
-    containers=frozenset(container.name for service in CATALOG for container in service.containers),
+    containers=frozenset({"stalwart-cli", *(item.name for service in CATALOG for item in service.containers)}),
     hosts=frozenset(route.host for service in CATALOG for route in service.routes),
 )
 

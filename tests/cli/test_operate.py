@@ -395,6 +395,26 @@ def test_occ_without_nextcloud(host: FakeHost) -> None:
     assert "no service or container `nextcloud` in this site" in kmuctl("occ", "status", code=2).stderr
 
 
+def test_stalwarts_tool_has_the_key_and_shows_it_to_nobody(
+    up: FakeHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the environment; arguments stand in the list of processes."""
+    docker(monkeypatch, tmp_path, 'echo "$@" >said; printf %s "$STALWART_TOKEN" >token; exit 3')
+    kmuctl("stalwart-cli", "query", "Domain", "--json", code=3)
+    said, key = Path("said").read_text(), up.text(f"{FOLDER}/state/stalwart.key")
+    assert said.endswith(" --env STALWART_TOKEN stalwartlabs/cli:1.0.8 query Domain --json\n")
+    assert "--network kmu_mail --cap-drop ALL" in said
+    assert Path("token").read_text() == key
+    assert key not in said
+
+
+def test_stalwarts_tool_before_and_without_stalwart(host: FakeHost) -> None:
+    site_file()
+    assert "`stalwart` is not set up and running" in kmuctl("stalwart-cli", "describe", code=1).stderr
+    site_file("[apps]\nstalwart = false\n")
+    assert "no service or container `stalwart` in this site" in kmuctl("stalwart-cli", "describe", code=2).stderr
+
+
 def test_what_is_not_as_wished_is_a_warning(up: FakeHost) -> None:
     """K55: `up` succeeds, tells it each time, and changes nothing the second time."""
     site_file('[nextcloud]\napps = ["jitsi"]\n')
