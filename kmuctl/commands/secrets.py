@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from time import time
 
 from kmuctl.commands.host import host_of
 from kmuctl.commands.up import run as bring_up
 from kmuctl.console import Console
 from kmuctl.model.errors import ConfigError
 from kmuctl.model.host import Host
-from kmuctl.model.secrets import Secret, exchange
+from kmuctl.model.secrets import Secret
 from kmuctl.model.stack import Stack
-from kmuctl.operations.renewal import maker
+from kmuctl.operations.renewal import exchanged, maker
 from kmuctl.operations.vault import open_vault
 
 
@@ -48,4 +49,4 @@ def _exchange(stack: Stack, host: Host, name: str, make: Callable[[], str]) -> N
         raise ConfigError(f"the rotation of {unfinished} is not finished", hint="run `kmuctl up` first")
     if name in vault.fresh:
         raise ConfigError(f"{name.upper()} is not made yet", hint="run `kmuctl up` first")
-    host.write(vault.path, exchange(vault.text, name, Secret(make())).encode(), mode=0o600)
+    host.write(vault.path, exchanged(vault.text, vault, name, Secret(make()), time()).encode(), mode=0o600)

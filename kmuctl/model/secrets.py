@@ -107,7 +107,7 @@ def parse(text: str, read_file: Callable[[str], bytes | None], *, path: str) -> 
 def append(text: str, new: Mapping[str, Secret]) -> str:
     """The secrets file with new values at its end; what stands in it stays as it is."""
     head = text if not text or text.endswith("\n") else text + "\n"
-    return head + "".join(f"{name.upper()}={_quote(value.reveal())}\n" for name, value in new.items())
+    return head + "".join(_assignment(name.upper(), value.reveal()) for name, value in new.items())
 
 
 def exchange(text: str, name: str, new: Secret) -> str:
@@ -116,15 +116,33 @@ def exchange(text: str, name: str, new: Secret) -> str:
     Raises ConfigError when the value is not the file's own: it stands elsewhere, or refers to another.
     """
     key = name.upper()
+    line, old = _own_line(text, key)
+    return _replaced(text, line, f"{_assignment(key, new.reveal())}{_assignment(key + PREVIOUS.upper(), old)}")
+
+
+def assign(text: str, name: str, value: str) -> str:
+    """The secrets file with another value for one name; the old one is of no use to anybody."""
+    line, _ = _own_line(text, name.upper())
+    return _replaced(text, line, _assignment(name.upper(), value))
+
+
+def _own_line(text: str, key: str) -> tuple[str, str]:
     for binding in _lines(text):
         if (binding.key or "").upper() == key and not REFERENCE.search(binding.value or ""):
-            old, line = binding.value or "", binding.original.string
-            lines = f"{key}={_quote(new.reveal())}\n{key}{PREVIOUS.upper()}={_quote(old)}\n"
-            return text.replace(line, line[: len(line) - len(line.lstrip())] + lines, 1)
+            return binding.original.string, binding.value or ""
     raise ConfigError(
         f"{key} has no value of its own in the secrets file",
         hint="it comes from another file, or refers to another secret: change it there, then run `kmuctl up`",
     )
+
+
+def _assignment(key: str, value: str) -> str:
+    return f"{key}={_quote(value)}\n"
+
+
+def _replaced(text: str, line: str, new: str) -> str:
+    """Empty lines before the line belong to it, and stay."""
+    return text.replace(line, line[: len(line) - len(line.lstrip())] + new, 1)
 
 
 def settled(text: str) -> str:

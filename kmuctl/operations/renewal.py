@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from kmuctl.model.errors import ConfigError
 from kmuctl.model.host import Host, Reader
+from kmuctl.model.secrets import Secret, assign, exchange
 from kmuctl.model.service import Service
 from kmuctl.model.stack import PROJECT, Stack
 from kmuctl.model.step import Drift, Step
@@ -21,6 +22,7 @@ from kmuctl.operations.vault import Vault, renewal
 
 TOKEN = "authentik_bootstrap_token"  # noqa: S105 (its name)
 BOOTSTRAP = "authentik_bootstrap_password"
+SIGNING_KEY, RETIRED_KEYS = "synapse_signing_key", "synapse_retired_keys"
 AUTHENTIK = (f"container:{AUTHENTIK_SERVER}", f"container:{WORKER}")
 
 
@@ -30,6 +32,8 @@ def maker(stack: Stack, name: str) -> Callable[[], str]:
     if name not in specs:
         known = ", ".join(sorted(spec.upper() for spec in specs))
         raise ConfigError(f"no secret `{name.upper()}` in this site", hint=f"one of: {known}")
+    if name == RETIRED_KEYS:
+        raise ConfigError(f"{name.upper()} only grows", hint=f"with `kmuctl secrets rotate {SIGNING_KEY}`")
     make = specs[name].make
     if make is None:
         raise ConfigError(
@@ -37,6 +41,26 @@ def maker(stack: Stack, name: str) -> Callable[[], str]:
             hint="change it there, write the new value into the secrets file, and run `kmuctl up`",
         )
     return make
+
+
+def exchanged(text: str, vault: Vault, name: str, new: Secret, moment: float) -> str:
+    """The secrets file with a new value beside the old one; a signing key that retires is kept for its signatures."""
+    text = exchange(text, name, new)
+    if name != SIGNING_KEY:
+        return text
+    return assign(text, RETIRED_KEYS, retired(vault.values[name], vault.values[RETIRED_KEYS], moment))
+
+
+def retired(key: Secret, others: Secret, moment: float) -> str:
+    """`VERSION.PUBLIC.MILLISECONDS` of each former key of Synapse, joined by `-`; base64 has neither sign."""
+    from base64 import b64decode, b64encode
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    _, version, seed = key.reveal().split()
+    public = Ed25519PrivateKey.from_private_bytes(b64decode(seed + "=")).public_key().public_bytes_raw()
+    entry = f"{version}.{b64encode(public).decode().rstrip('=')}.{moment * 1000:.0f}"
+    return "-".join([*(old for old in others.reveal().split("-") if "." in old), entry])
 
 
 def renewals(service: Service, vault: Vault) -> Iterator[Step]:

@@ -15,6 +15,8 @@ SERVICE = Service(
     databases=(Database("synapse", collation="C"),),
     secrets=(
         SecretSpec(name="synapse_signing_key", make=signing_key, sealed=True),
+        # public, but nobody else knows them any more: what older events were signed with
+        SecretSpec(name="synapse_retired_keys", make=lambda: "none-yet"),
         *secrets(
             "synapse_db_password",
             "synapse_registration_secret",

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ruamel.yaml import YAML
 
 from kmuctl.model.errors import ConfigError
 from kmuctl.model.secrets import Secret, exchange, parse, settled
 from kmuctl.model.step import State
-from kmuctl.operations.renewal import maker
+from kmuctl.operations.renewal import exchanged, maker
 from kmuctl.operations.vault import open_vault
 from tests.fakes import FakeHost
 from tests.operations.scenes import FOLDER, bring, changed, go_up, plan, running, states, steps
 from tests.support import stack
 
 PATH = f"{FOLDER}/secrets.env"
-OWN = sorted(spec.name for spec in stack().secrets() if spec.make)
+OWN = sorted(spec.name for spec in stack().secrets() if spec.make and spec.name != "synapse_retired_keys")
 
 
 def value(host: FakeHost, name: str) -> str:
@@ -25,9 +28,10 @@ def value(host: FakeHost, name: str) -> str:
 
 def rotate(host: FakeHost, name: str) -> str:
     """Write a new value beside the old one, as the command does; the old one."""
-    old = value(host, name)
-    host.write(PATH, exchange(host.text(PATH), name, Secret(maker(stack(), name)())).encode(), mode=0o600)
-    return old
+    vault = open_vault(stack(), host)
+    text = exchanged(host.text(PATH), vault, name, Secret(maker(stack(), name)()), 1795000000.5)
+    host.write(PATH, text.encode(), mode=0o600)
+    return vault.values[name].reveal()
 
 
 def remains(host: FakeHost, old: str) -> list[str]:
@@ -83,6 +87,20 @@ def test_nextclouds_local_admin_gets_the_new_password() -> None:
     assert host.http.nextcloud.password == value(host, "nextcloud_admin_password")
 
 
+def test_synapses_former_keys_stay_known_to_other_servers() -> None:
+    """They signed what is already out there (upstream/matrix-coturn-caddy.md 1.2)."""
+    host = running()
+    former = [rotate(host, "synapse_signing_key") for _ in range(2) if not states(go_up(host), State.FAILED)]
+    assert not states(go_up(host), State.FAILED)
+    config = YAML(typ="safe").load(host.text(f"{FOLDER}/rendered/synapse/homeserver.yaml"))
+    keys = config["old_signing_keys"]
+    assert list(keys) == [f"ed25519:{line.split()[1]}" for line in former]
+    assert {key["expired_ts"] for key in keys.values()} == {1795000000500}
+    for line, key in zip(former, keys.values(), strict=True):
+        private = Ed25519PrivateKey.from_private_bytes(b64decode(line.split()[2] + "="))
+        assert b64decode(key["key"] + "=") == private.public_key().public_bytes_raw()
+
+
 def test_cut_off_after_postgresql_knows_the_new_password() -> None:
     """Killed with both values in the file."""
     host = running()
@@ -116,6 +134,8 @@ def test_a_secret_that_is_not_ours_is_left_to_its_owner() -> None:
     site = stack(mail={"relay": {"host": "smtp.acme.example", "username": "acme"}})
     with pytest.raises(ConfigError, match="MAIL_RELAY_PASSWORD is not kmuctl's"):
         maker(site, "mail_relay_password")
+    with pytest.raises(ConfigError, match="SYNAPSE_RETIRED_KEYS only grows"):
+        maker(site, "synapse_retired_keys")
     with pytest.raises(ConfigError, match="no secret `NONSENSE`"):
         maker(site, "nonsense")
 
