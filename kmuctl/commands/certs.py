@@ -32,7 +32,7 @@ def run(console: Console, stack: Stack) -> bool:
 
 
 def _synchronize(console: Console, stack: Stack, host: Host) -> list[Outcome]:
-    """The journal hears of it only when there is something to do: twice an hour nothing would hide the rest."""
+    """The journal hears of it only when there is something to do: every hour nothing would hide the rest."""
     steps = sync_steps(stack)
     seen = survey(steps, host)
     if all(outcome.state is State.OK for outcome in seen):

@@ -115,10 +115,14 @@ def _report(
     own = _warnings(stack, host) if whole and not failed else []
     for warning in own:
         console.warn(warning)
-    warnings = [*_warn(console, outcomes), *own]
+    if stopped := _stopped_mail(stack, host):
+        console.warn(stopped)
+    warnings = [*_warn(console, outcomes), *own, *filter(None, [stopped])]
     lines = [_verdict(counts, seconds)]
     if counts["change"] and whole and not failed:
         lines += _where_to_go(stack)
+    if not whole:
+        lines.append("Settings inside the services are left to a `kmuctl up` without --only.")
     data: dict[str, Any] = {
         "ok": not failed, "seconds": round(seconds, 1), "counts": counts,
         "steps": [step_data(outcome) for outcome in outcomes if outcome.state is not State.OK],
@@ -126,6 +130,15 @@ def _report(
     }  # fmt: skip
     console.result("\n".join(lines), data)
     return not failed
+
+
+def _stopped_mail(stack: Stack, host: Host) -> str:
+    """What nobody would notice before the first complaint."""
+    with suppress(KmuError):
+        fact = host.engine.containers(stack.project, ["stalwart"]).get("stalwart")
+        if fact is not None and fact.state != "running" and "stalwart" in stack:
+            return "mail is stopped: other servers keep theirs for days; it starts when `kmuctl up` succeeds"
+    return ""
 
 
 def _warnings(stack: Stack, host: Host) -> list[str]:

@@ -23,7 +23,7 @@ REFERENCE = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_]*)\s*\}\}")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 PREVIOUS = "_previous"
 """Of the name under which an old value is kept until both sides know the new one."""
-HINT = "mend the file by hand, or put back the copy from your backup; kmuctl never overwrites a value"
+HINT = "mend the file by hand, or put back the copy from your backup; kmuctl overwrites no value"
 
 
 class Secret:

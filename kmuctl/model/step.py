@@ -37,6 +37,10 @@ class Step:
     """Containers whose last log lines explain a failure."""
 
 
+def wait_only(host: Host) -> None:
+    """The apply of a step that comes true by itself: nothing is changed, and none is counted."""
+
+
 class State(StrEnum):
     OK = "ok"
     CHANGE = "change"

@@ -14,7 +14,7 @@ from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Door, Host, Reader, StartTls
 from kmuctl.model.secrets import Secrets
 from kmuctl.model.stack import PROJECT, Stack
-from kmuctl.model.step import Drift, Step
+from kmuctl.model.step import Drift, Step, wait_only
 from kmuctl.operations import caddy
 from kmuctl.operations.caddy import CADDY
 from kmuctl.operations.certificates import Fault, Pair, fault, has_source, of_caddy, pair_of, serial, without
@@ -90,7 +90,7 @@ def awaited_step(stack: Stack) -> Step:
 
     after = ("container:caddy", "caddy:config", *(["certificate"] if stack.site.tls.mode == "files" else []))
     hint = "mend the files under [tls]" if stack.site.tls.given else "`kmuctl logs caddy` shows more"
-    return Step(name="certs", check=check, apply=_wait_only, after=after, deadline=PATIENCE, hint=hint, logs=(CADDY,))
+    return Step(name="certs", check=check, apply=wait_only, after=after, deadline=PATIENCE, hint=hint, logs=(CADDY,))
 
 
 def copy_step(stack: Stack, consumer: Consumer) -> Step:
@@ -247,10 +247,6 @@ def _fresh(stack: Stack, host: Reader) -> bool:
 def _serving(host: Reader, container: str) -> bool:
     fact = host.engine.containers(PROJECT, [container]).get(container)
     return fact is not None and fact.state == "running"
-
-
-def _wait_only(host: Host) -> None:
-    """Caddy gets them by itself: there is nothing to do but to wait."""
 
 
 def _named(names: list[str]) -> str:

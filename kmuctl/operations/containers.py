@@ -68,8 +68,7 @@ def container_step(stack: Stack, container: Container, rendered: Rendered, *, af
         )
 
     def apply(host: Host) -> None:
-        with _one_compose_at_a_time:
-            compose_up(host, folder, name)
+        compose_up(host, folder, name)
         fact = host.engine.containers(stack.project, [name]).get(name)
         if stuck(fact) or overtaken(fact, files, host):
             host.engine.restart(stack.project, name)
@@ -86,7 +85,8 @@ def compose_up(host: Host, folder: str, name: str, *, project: bytes = b"") -> N
     file = "-" if project else f"{folder}/{FILE}"
     place = ("--project-name", PROJECT, "--project-directory", folder, "--file", file)
     command = ("docker", "compose", *place, "up", "--detach", "--no-build", "--quiet-pull", name)
-    answer = host.run(command, stdin=project, folder=folder)
+    with _one_compose_at_a_time:
+        answer = host.run(command, stdin=project, folder=folder)
     if answer.code:
         raise StepFailed(f"`docker compose up {name}` failed: {answer.reason}", hint=_hint(answer.stderr))
 

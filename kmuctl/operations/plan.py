@@ -11,7 +11,7 @@ from time import monotonic
 
 from kmuctl.model.errors import KmuError
 from kmuctl.model.host import Host, Reader
-from kmuctl.model.step import Drift, Outcome, State, Step, Working
+from kmuctl.model.step import Drift, Outcome, State, Step, Working, wait_only
 
 WORKERS = 6
 POLL_SECONDS = 0.5
@@ -138,7 +138,8 @@ class _Crew:
         step.apply(self._host)
         left = self._wait(step)
         if left is None or left.tolerable:
-            return Outcome(step, State.CHANGE, drift.cause, warning=left.cause if left else "")
+            state = State.OK if step.apply is wait_only else State.CHANGE
+            return Outcome(step, state, drift.cause, warning=left.cause if left else "")
         return Outcome(step, State.FAILED, left.cause, left.hint or step.hint)
 
     def _wait(self, step: Step) -> Drift | None:

@@ -108,8 +108,8 @@ def akadmin_step(vault: Vault) -> Step:
         return None if serving(host) else NOT_YET
 
     def apply(host: Host) -> None:
-        [account] = api.rows(host, "core/users/?username=akadmin")
-        api.send(host, "POST", f"core/users/{account['pk']}/set_password/", {"password": new.reveal()})
+        for account in api.rows(host, "core/users/?username=akadmin"):  # none, when somebody removed it
+            api.send(host, "POST", f"core/users/{account['pk']}/set_password/", {"password": new.reveal()})
 
     step = Step(name=renewal(BOOTSTRAP), check=check, apply=apply, after=AUTHENTIK)
     return at_least_once(step, "Authentik may have the old password")

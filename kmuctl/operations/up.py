@@ -15,11 +15,11 @@ from kmuctl.operations import authentik, caddy, certs, jitsi, nextcloud, synapse
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
-from kmuctl.operations.plan import with_predecessors
+from kmuctl.operations.plan import at_least_once, with_predecessors
 from kmuctl.operations.render import Rendered, render
 from kmuctl.operations.renewal import renewals
 from kmuctl.operations.stalwart import settings as stalwart_settings
-from kmuctl.operations.stalwart.pause import with_mail_paused, without_pause
+from kmuctl.operations.stalwart.pause import pause_of_part, with_mail_paused
 from kmuctl.operations.stalwart.setup import setup_step
 from kmuctl.operations.timers import own_program, timer_steps
 from kmuctl.operations.vault import Vault, secrets_step, settled_step
@@ -57,9 +57,13 @@ def _everything(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run, and know the secrets by which they are asked."""
     renewed = tuple(step.name for service in stack.services for step in renewals(service, vault))
+    handed_on = {secret["target"] for secret in rendered.containers["authentik-worker"]["secrets"]}
     for wiring in (authentik.wiring, synapse.wiring, stalwart_settings.wiring, nextcloud.wiring, certs.wiring):
         for step in wiring(stack, vault.values, rendered):
-            yield replace(step, after=(*step.after, *renewed))
+            late = replace(step, after=(*step.after, *renewed))
+            # the worker may have applied it before it had the new values
+            anew = step.name.startswith("blueprint:") and not handed_on.isdisjoint(vault.previous)
+            yield at_least_once(late, "its secrets are new") if anew else late
 
 
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:
@@ -120,7 +124,7 @@ def _start_order(service: Service, rendered: Rendered) -> list[str]:
 def for_one(service: Service, steps: Iterable[Step]) -> list[Step]:
     """The steps that bring one service, and the door to it; what concerns every app is left to a whole `up`."""
     containers = {f"container:{container.name}" for container in service.containers}
-    wanted = with_predecessors(without_pause(steps), containers | {"container:caddy", "caddy:config"})
+    wanted = pause_of_part(with_predecessors(steps, containers | {"container:caddy", "caddy:config"}))
     return [replace(step, apply=_refuse_alone) if step.name.startswith("network:") else step for step in wanted]
 
 

@@ -70,10 +70,10 @@ class FakeAuthentik:
             known = command[-1] == "mmustermann"
             said = "Store this link safely, as it will allow anyone in.\n/recovery/use-token/k3y/\n"
             return Answer(0, said) if known else Answer(0, "", f"User '{command[-1]}' not found.\n")
-        if command[:2] == ("ak", "apply_blueprint"):
-            refusal = self.complaint(command[2])
+        if command[:4] == ("timeout", "600", "ak", "apply_blueprint"):
+            refusal = self.complaint(command[4])
             if not refusal:
-                self.objects.apply(self._text(command[2]))
+                self.objects.apply(self._text(command[4]))
             return Answer(1, "", f"{refusal}\n") if refusal else Answer(0, "")
         raise Untaught(f"execute authentik-worker: {' '.join(command)}")
 

@@ -185,11 +185,58 @@ def test_mail_stays_stopped_while_its_directory_cannot_start() -> None:
 
 
 def test_one_service_alone_does_not_stop_mail() -> None:
-    """`--only` would not start it again."""
+    """`--only` would not start it again, so what mail needs does not restart in it."""
     host = running()
     host.engine.stop("kmu", "authentik-worker")
-    assert not states(go_up_only(host, "authentik"), State.FAILED)
+    outcome = go_up_only(host, "authentik")["mail:pause"]
+    assert (outcome.state, outcome.hint) == (State.FAILED, "run `kmuctl up` without --only")
     assert not host.engine.made["stalwart"].stopped
+    assert not states(go_up_only(host, "homepage"), State.FAILED)
+
+
+def test_stalwart_alone_pauses_mail_as_a_whole_up_does() -> None:
+    host = running()
+    host.engine.stop("kmu", "authentik-worker")
+    outcomes = go_up_only(host, "stalwart")
+    assert not states(outcomes, State.FAILED)
+    assert {"mail:pause", "container:authentik-worker", "container:stalwart"} <= changed(outcomes)
+
+
+def test_mail_does_not_stop_for_an_image_that_cannot_be_had() -> None:
+    host = running()
+    host.engine.registry = set()
+    new = "ghcr.io/goauthentik/server:2026.8.6"
+    outcomes = go_up(host, images={"authentik-server": new, "authentik-worker": new})
+    assert outcomes["mail:pause"].state is State.BLOCKED
+    assert not host.engine.made["stalwart"].stopped
+
+
+def test_listeners_changed_before_a_kill_are_opened_by_the_next_up() -> None:
+    """The mark says that something changed, but not what."""
+    host = running()
+    host.write(f"{FOLDER}/state/stalwart.unloaded", b"")
+    started = host.engine.made["stalwart"].started
+    go_up(host)
+    assert host.engine.made["stalwart"].started > started
+
+
+def test_a_directory_that_lets_nobody_in_is_named() -> None:
+    """K117 PITFALLS 32: after each `up` somebody has signed in through LDAP."""
+    host = running()
+    host.http.stalwart.directory = False
+    outcome = go_up(host, patient=False)["stalwart:directory"]
+    assert outcome.state is State.FAILED
+    assert outcome.cause == "Stalwart does not let noreply in: people cannot sign in either"
+
+
+def test_a_set_up_that_fails_leaves_no_open_back_door() -> None:
+    host = running()
+    host.remove(KEY)
+    [domain] = host.http.stalwart.rows("Domain")
+    host.http.stalwart.change("Domain", update={domain: {"description": "By hand"}})
+    host.http.stalwart.refuse("x:Domain", "Invalid")
+    assert go_up(host)["stalwart:setup"].state is State.FAILED
+    assert host.engine.made["stalwart"].stopped
 
 
 def test_a_plan_without_stalwart_running_says_that_it_cannot_know() -> None:

@@ -65,7 +65,8 @@ def _content(reply: Reply) -> Any:
     if reply.status in (401, 403):
         raise StepFailed(
             "Authentik refuses `AUTHENTIK_BOOTSTRAP_TOKEN`",
-            hint="put the secrets file back from your backup; the token is read only before the first start",
+            hint="it is read only before the first start: put the secrets file back from your backup; or, if somebody "
+            "removed it in Authentik, make the token `authentik-bootstrap-token` of `akadmin` again with this key",
         )
     if reply.status >= 400:
         raise StepFailed(f"Authentik answers {reply.status}: {reply.text[:200]}")

@@ -19,7 +19,8 @@ from kmuctl.operations.render import Rendered
 FOLDER = "blueprints/"
 DEADLINE = 180
 """Seconds from the request to a good status: the worker may have other things to do first."""
-ATTEMPTS = 3
+ATTEMPTS, LIMIT = 3, 600
+"""Of the command, and the seconds that each may take."""
 FOUNDATION = re.compile(r"\{name: (Default|System) - ")
 """In a blueprint that applies some of Authentik's own first."""
 
@@ -93,7 +94,7 @@ def pending(own: Mapping[str, bytes], api: Api, host: Reader) -> list[str]:
 def apply_now(host: Host, name: str) -> None:
     """The command says what is wrong; beside the worker, which may apply others, it can meet a deadlock."""
     for _ in range(ATTEMPTS):
-        answer = host.engine.execute(PROJECT, WORKER, ("ak", "apply_blueprint", _path(name)))
+        answer = host.engine.execute(PROJECT, WORKER, ("timeout", str(LIMIT), "ak", "apply_blueprint", _path(name)))
         if answer.code == 0:
             return
         if "deadlock detected" not in answer.stderr:

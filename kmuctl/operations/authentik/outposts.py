@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kmuctl.model.host import Host, Reader
-from kmuctl.model.step import Drift, Step
+from kmuctl.model.host import Reader
+from kmuctl.model.step import Drift, Step, wait_only
 from kmuctl.operations.authentik.api import NOT_YET, Api, serving
 
 OUTPOSTS, DEADLINE = ("authentik Embedded Outpost", "ldap"), 120
@@ -24,10 +24,6 @@ def outposts_step(api: Api, *, after: tuple[str, ...]) -> Step:
         return None
 
     return Step(
-        name="outposts", check=check, apply=_wait_only, after=after, deadline=DEADLINE,
+        name="outposts", check=check, apply=wait_only, after=after, deadline=DEADLINE,
         hint="`kmuctl logs authentik-ldap` shows more", logs=("authentik-ldap",),
     )  # fmt: skip
-
-
-def _wait_only(host: Host) -> None:
-    """They connect by themselves: there is nothing to do but to wait."""

@@ -69,8 +69,8 @@ def _switch_off(api: Api, host: Host, row: Row) -> None:
 
 def _unrest(api: Api, host: Reader) -> str:
     """Authentik knows them since its migrations, long before its worker applies them for the first time."""
-    tried = [row for row in _colliding(api, host) if row["status"] != "unknown"]
-    if len(tried) < len(COLLIDING):
+    statuses = {row["status"] for row in _colliding(api, host)}
+    if not statuses or "unknown" in statuses:
         return "Authentik is setting itself up"
     # one that failed is tried again later, and later still: nobody waits for that
     busy = [task for task in api.rows(host, TASKS) if not task["retries"]]

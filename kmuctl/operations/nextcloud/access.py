@@ -6,7 +6,7 @@ from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret
 from kmuctl.model.stack import PROJECT, Stack
-from kmuctl.model.step import Drift, Step
+from kmuctl.model.step import Drift, Step, wait_only
 from kmuctl.operations.caddy import ca_certificate
 from kmuctl.operations.nextcloud.occ import AS_ITS_USER, CONTAINER, OCC, call, change, not_serving, occ, status
 
@@ -34,11 +34,7 @@ def ready_step(*, after: tuple[str, ...]) -> Step:
             )
         return None
 
-    return Step(name="nextcloud:ready", check=check, apply=_wait_only, after=after, deadline=60, logs=(CONTAINER,))
-
-
-def _wait_only(host: Host) -> None:
-    """It comes back by itself."""
+    return Step(name="nextcloud:ready", check=check, apply=wait_only, after=after, deadline=60, logs=(CONTAINER,))
 
 
 def break_glass_step(password: Secret, *, after: tuple[str, ...]) -> Step:
@@ -72,7 +68,10 @@ def break_glass_step(password: Secret, *, after: tuple[str, ...]) -> Step:
 
 
 def trust_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
-    """Nextcloud believes the stack's own certificate authority: it asks a bundle of its own, not the system's."""
+    """Nextcloud believes the stack's own certificate authority: its requests have a bundle of their own.
+
+    PHP's connections to the mail server follow the container's variables instead (compose/nextcloud.yml.j2).
+    """
     own = ca_certificate(stack)
     theirs = f"{stack.data('nextcloud', 'html')}/data/files_external/uploads/{AUTHORITY}"
 

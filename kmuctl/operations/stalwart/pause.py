@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.stack import PROJECT
 from kmuctl.model.step import Drift, Step
@@ -25,8 +26,11 @@ def with_mail_paused(
     known = [*steps]
     if CONTAINER not in containers:
         return known
-    below = {f"container:{name}" for name in needed(CONTAINER, containers)}
-    pause = pause_step([step for step in known if step.name in below], after=after)
+    names = needed(CONTAINER, containers)
+    below = {f"container:{name}" for name in names}
+    images = {f"image:{containers[name]['image']}" for name in names}
+    # not for the time of a download, which may fail
+    pause = pause_step([step for step in known if step.name in below], after=(*after, *sorted(images)))
     return [pause, *(_fitted(step, below, pause) for step in known)]
 
 
@@ -39,13 +43,23 @@ def _fitted(step: Step, below: set[str], pause: Step) -> Step:
     return replace(step, check=lambda host: step.check(host) or pause.check(host))
 
 
-def without_pause(steps: Iterable[Step]) -> list[Step]:
-    """For a run that would not start mail again."""
-    return [
-        replace(step, after=tuple(name for name in step.after if name != PAUSE))
-        for step in steps
-        if step.name != PAUSE
-    ]  # fmt: skip
+def pause_of_part(steps: Iterable[Step]) -> list[Step]:
+    """For a run that would not start mail again: what mail needs may not restart in it."""
+    known = [*steps]
+    if f"container:{CONTAINER}" in {step.name for step in known}:
+        return known
+    below = [step for step in known if PAUSE in step.after]
+    return [_refusing(step, below) if step.name == PAUSE else step for step in known]
+
+
+def _refusing(pause: Step, below: Iterable[Step]) -> Step:
+    return replace(pause_step(below, after=pause.after), apply=_refuse)
+
+
+def _refuse(host: Host) -> None:
+    raise StepFailed(
+        "mail depends on what restarts here, and would have to stop", hint="run `kmuctl up` without --only"
+    )
 
 
 def needed(container: str, containers: Mapping[str, Definition]) -> set[str]:

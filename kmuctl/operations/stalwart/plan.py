@@ -85,7 +85,8 @@ def fulfil(plan: Iterable[Operation], registry: Registry, host: Host) -> set[str
 def compare(operation: Operation, rows: list[Row], ids: dict[str, str]) -> Iterator[Change]:
     """The changes of one operation; `ids` learns under which id the objects that it names are known."""
     if operation.kind == "update":
-        yield from _patch(operation.object, "", rows[0], resolved(operation.value, ids))
+        single = rows[0] if rows else {"id": SINGLETON[0]}
+        yield from _patch(operation.object, "", single, resolved(operation.value, ids))
         return
     rows = [row for row in rows if holds(operation.scope, {key: row.get(key) for key in operation.scope})]
     for reference, body in operation.value.items():

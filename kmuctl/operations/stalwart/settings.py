@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from kmuctl.model.host import Host, Reader
-from kmuctl.model.secrets import Secrets
+from kmuctl.model.secrets import Secret, Secrets
 from kmuctl.model.stack import Stack
-from kmuctl.model.step import Drift, Step
+from kmuctl.model.step import Drift, Step, wait_only
 from kmuctl.operations.render import Rendered
 from kmuctl.operations.stalwart.plan import Change, differences, fulfil, read_plan
 from kmuctl.operations.stalwart.registry import CONTAINER, Registry, known_key
@@ -15,13 +15,33 @@ from kmuctl.operations.stalwart.setup import PLAN
 
 RESTARTING = frozenset({"NetworkListener"})
 """Types that a reload does not reach (upstream/stalwart.md 3)."""
+NOT_YET = Drift("can be seen when Stalwart runs", unknown=True)
 MAX_NAMED = 2
 DEADLINE = 60
 
 
 def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
     if "stalwart" in stack:
-        yield settings_step(stack, rendered, after=(f"container:{CONTAINER}",))
+        yield (step := settings_step(stack, rendered, after=(f"container:{CONTAINER}",)))
+        yield directory_step(stack, secrets, after=(step.name, "outposts"))
+
+
+def directory_step(stack: Stack, secrets: Mapping[str, Secret], *, after: tuple[str, ...]) -> Step:
+    """noreply can sign in: the directory's own account may search, and its passwords are those of the secrets file."""
+    sender = Registry(user=(f"noreply@{stack.site.domain}", secrets["authentik_noreply_password"]))
+
+    def check(host: Reader) -> Drift | None:
+        fact = host.engine.containers(stack.project, [CONTAINER]).get(CONTAINER)
+        if fact is None or fact.health != "healthy":
+            return NOT_YET
+        return None if sender.welcome(host) else Drift("Stalwart does not let noreply in: people cannot sign in either")
+
+    return Step(
+        name="stalwart:directory", check=check, apply=wait_only, after=after, deadline=DEADLINE,
+        logs=(CONTAINER, "authentik-ldap"),
+        hint="did somebody change a password of the directory in the secrets file? Put the old one back, and use "
+        "`kmuctl secrets rotate` for it",
+    )  # fmt: skip
 
 
 def settings_step(stack: Stack, rendered: Rendered, *, after: tuple[str, ...]) -> Step:
@@ -32,7 +52,7 @@ def settings_step(stack: Stack, rendered: Rendered, *, after: tuple[str, ...]) -
         fact = host.engine.containers(stack.project, [CONTAINER]).get(CONTAINER)
         key = known_key(stack, host)
         if fact is None or fact.health != "healthy" or key is None:
-            return Drift("can be seen when Stalwart runs", unknown=True)
+            return NOT_YET
         if found := differences(plan, Registry(key), host):
             return Drift(_named(found))
         # it stands there from before the first change until after the reload: also when we are killed in between
@@ -40,10 +60,12 @@ def settings_step(stack: Stack, rendered: Rendered, *, after: tuple[str, ...]) -
 
     def apply(host: Host) -> None:
         registry = Registry(known_key(stack, host))
+        interrupted = host.read(unloaded) is not None
         host.write(unloaded, b"")
         touched = fulfil(plan, registry, host)
         registry.change(host, "Action", create={"reload": {"@type": "ReloadSettings"}})
-        if touched & RESTARTING:
+        # nobody knows any more what an earlier run had changed
+        if interrupted or touched & RESTARTING:
             host.engine.restart(stack.project, CONTAINER)
         host.remove(unloaded)
 

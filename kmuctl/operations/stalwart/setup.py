@@ -10,7 +10,7 @@ import json
 from time import monotonic, sleep
 from typing import Any
 
-from kmuctl.model.errors import HostError, StepFailed
+from kmuctl.model.errors import HostError, KmuError, StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret, password
 from kmuctl.model.stack import Stack
@@ -34,23 +34,33 @@ def setup_step(stack: Stack, rendered: Rendered, *, after: tuple[str, ...]) -> S
         if key is None:
             return Drift("kmuctl has no key to it yet")
         fact = host.engine.containers(stack.project, [CONTAINER]).get(CONTAINER)
-        if fact is None or fact.health != "healthy" or Registry(key).welcome(host):
+        if fact is None:
+            return Drift("its database may be another one: it opens when it is set up")
+        if fact.health != "healthy" or Registry(key).welcome(host):
             return None
         return Drift("it does not know kmuctl's key any more")
 
     def apply(host: Host) -> None:
         recovery = Secret(password())
-        admin = Registry(user=(ADMIN, recovery))
-        _open(stack, rendered, host, recovery)
-        if not admin.welcome(host):
-            raise HostError("Stalwart does not take its recovery credentials", hint=f"`kmuctl logs {CONTAINER}`")
-        fulfil(read_plan(rendered.files[PLAN].content.decode()), admin, host)
-        host.write(key_file(stack), _new_key(stack, admin, host).reveal().encode(), mode=0o600)
+        try:
+            _open(stack, rendered, host, recovery)
+            key = _set_up(stack, rendered, host, Registry(user=(ADMIN, recovery)))
+        except KmuError:
+            host.engine.stop(stack.project, CONTAINER)  # with recovery credentials it must not stand about
+            raise
+        host.write(key_file(stack), key.reveal().encode(), mode=0o600)
 
     return Step(
         name="stalwart:setup", check=check, apply=apply, after=after, logs=(CONTAINER,),
         hint=f"`kmuctl logs {CONTAINER}` shows more; then run `kmuctl up` again",
     )  # fmt: skip
+
+
+def _set_up(stack: Stack, rendered: Rendered, host: Host, admin: Registry) -> Secret:
+    if not admin.welcome(host):
+        raise HostError("Stalwart does not take its recovery credentials", hint=f"`kmuctl logs {CONTAINER}`")
+    fulfil(read_plan(rendered.files[PLAN].content.decode()), admin, host)
+    return _new_key(stack, admin, host)
 
 
 def _open(stack: Stack, rendered: Rendered, host: Host, recovery: Secret) -> None:
@@ -71,6 +81,7 @@ def closed_project(text: bytes, recovery: Secret) -> bytes:
     project: dict[str, Any] = YAML(typ="safe").load(text)
     service = project["services"][CONTAINER]
     del service["ports"]
+    del service["networks"]["proxy"]
     service["environment"]["STALWART_RECOVERY_ADMIN"] = f"{ADMIN}:{recovery.reveal()}"
     service["labels"][compose.DEFINITION] = "set-up"
     return json.dumps(project).encode()
@@ -78,11 +89,13 @@ def closed_project(text: bytes, recovery: Secret) -> bytes:
 
 def _new_key(stack: Stack, admin: Registry, host: Host) -> Secret:
     """A key of the account `kmuctl`, which the plan makes; older ones are lost, and go."""
-    [account] = [
+    accounts = [
         row for row in admin.find(host, "Account", {"name": ACCOUNT})
         if row["emailAddress"] == f"{ACCOUNT}@{stack.site.domain}"
     ]  # fmt: skip
-    owner = {"accountId": account["id"]}
+    if not accounts:
+        raise StepFailed(f"Stalwart has no account `{ACCOUNT}`, although its plan makes one")
+    owner = {"accountId": accounts[0]["id"]}
     if old := [row["id"] for row in admin.rows(host, "ApiKey", **owner)]:
         admin.change(host, "ApiKey", destroy=old, **owner)
     made = admin.change(host, "ApiKey", create={"key": {"description": ACCOUNT}}, **owner)
