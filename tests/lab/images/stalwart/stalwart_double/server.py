@@ -119,9 +119,22 @@ def _password_caller(service: Service, tables: Tables, login: str, password: str
         return Caller(login, None, True)
     owner = app_password_owner(tables, login, password)
     found = account_by_address(tables, login)
+    if owner is None and directory_knows(service, login, password):
+        return Caller(login, found[0] if found else None, False)
     if owner is None and found and not service.live.get("x:Authentication", {}).get("singleton", {}).get("directoryId"):
         owner = found[0] if local_password_fits(found[1], password) else None
     return _account_caller(tables, owner) if owner else None
+
+
+def directory_knows(service: Service, login: str, password: str) -> bool:
+    """People sign in here as they do to mail."""
+    from .mail import Unreachable, directory, ldap_login
+
+    row = directory(service)
+    try:
+        return row is not None and "@" in login and ldap_login(row, login, password)
+    except Unreachable:
+        return False
 
 
 def _account_caller(tables: Tables, key: str) -> Caller | None:
