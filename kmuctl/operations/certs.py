@@ -246,7 +246,7 @@ def _fresh(stack: Stack, host: Reader) -> bool:
 
 def _serving(host: Reader, container: str) -> bool:
     fact = host.engine.containers(PROJECT, [container]).get(container)
-    return fact is not None and fact.state == "running"
+    return fact is not None and fact.state == "running" and fact.health in ("healthy", "")
 
 
 def _named(names: list[str]) -> str:

@@ -17,6 +17,7 @@ AS_ITS_USER = ("setpriv", "--reuid=33", "--regid=33", "--clear-groups")
 OCC = (*AS_ITS_USER, "php", "/var/www/html/occ")
 FROM_INSIDE = {"Host": "localhost", "OCS-APIRequest": "true"}
 """The one name that is always trusted, whatever the configuration; and what stands for a token against forged forms."""
+SERVER_ERROR = 500
 HINT = "`kmuctl logs nextcloud` and `kmuctl occ status` show more; the next `kmuctl up` goes on from here"
 
 
@@ -76,6 +77,8 @@ def status(host: Reader) -> dict[str, Any] | None:
         reply = host.http.ask(call("/status.php"))
     except HostError:
         return None  # it is just being restarted
+    if reply.status >= SERVER_ERROR:
+        return None  # its health check will say why
     try:
         found: dict[str, Any] = reply.json()
     except ValueError:
