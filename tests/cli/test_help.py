@@ -104,7 +104,7 @@ def test_closed_streams_are_no_error(tmp_path: Path) -> None:
 def test_a_site_file_that_may_not_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not said to be missing. Root may look everywhere, so a loop stands for what nobody can open."""
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    monkeypatch.setattr("kmuctl.cli.HOST_SITE", tmp_path / "loop")
+    monkeypatch.setattr("kmuctl.cli.program.HOST_SITE", tmp_path / "loop")
     assert f"error: cannot read `{tmp_path / 'loop'}`: " in kmuctl("render", code=2).stderr
 
 
