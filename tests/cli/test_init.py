@@ -66,7 +66,7 @@ def test_a_site_file_is_never_overwritten() -> None:
 
 
 def test_gitignore_is_written() -> None:
-    """K101 U57: secrets, state and rendered files never reach git."""
+    """U4 K101 U57: secrets, state and rendered files never reach git."""
     init()
     assert Path(".gitignore").read_text() == "secrets.env\nrendered/\ndata/\nstate/\n"
 

@@ -45,7 +45,7 @@ def test_synapse_sorts_bytes(site: LabSite, superuser: psycopg.Connection) -> No
 
 
 def test_no_role_opens_anothers_database(site: LabSite) -> None:
-    """K5: refused by PostgreSQL, not by good manners."""
+    """L18 K5: refused by PostgreSQL, not by good manners."""
     secrets = site.secrets()
     names = [base.name for base in site.stack.databases()]
     for role in names:

@@ -105,6 +105,15 @@ def test_a_setting_changed_by_hand_is_named_and_put_right() -> None:
     assert len(stalwart.rows("BlockedIp")) == 1
 
 
+def test_a_webhook_removed_by_hand_comes_back() -> None:
+    """D26: no event would arrive, and nobody would notice."""
+    host = running()
+    [hook] = host.http.stalwart.rows("WebHook")
+    host.http.stalwart.change("WebHook", destroy=[hook])
+    assert go_up(host)["stalwart:settings"].cause == "WebHook http://usersync:8001/webhooks/stalwart to make"
+    assert len(host.http.stalwart.rows("WebHook")) == 1
+
+
 def test_a_listener_removed_by_hand_comes_back_with_a_restart() -> None:
     """A reload does not reach listeners."""
     host = running()

@@ -20,7 +20,7 @@ def clients(present: Project) -> dict[str, dict[str, object]]:
 
 @pytest.mark.parametrize("client", ["synapse", "nextcloud"])
 def test_client_and_provider_read_the_same_secret(client: str) -> None:
-    """K106."""
+    """L17 K106."""
     granted = [
         file.content.decode() for path, file in project().files.items() if path.endswith(f"/{client}_oidc_secret")
     ]

@@ -121,6 +121,7 @@ def test_a_list_never_points_at_itself() -> None:
 
 
 def test_the_first_admin_administers_mail_when_the_mailbox_is_here() -> None:
+    """K47."""
     own, account = bodies("Account")
     assert (account["name"], account["roles"]) == ("max", {"@type": "Admin"})
     assert bodies("Account", admin=ADMIN | {"email": "max@elsewhere.example"}) == [own]
