@@ -37,9 +37,11 @@ def list_(known: Globals) -> None:
 
 @secrets.command()
 @guarded
-def rotate(known: Globals, name: Annotated[str, typer.Argument(help="As `secrets list` shows it.")]) -> None:
-    """Give one secret a new value, on both sides; services that read it restart."""
+def rotate(
+    known: Globals, names: Annotated[list[str], typer.Argument(metavar="NAME...", help="As `secrets list` shows them.")]
+) -> None:
+    """Give secrets a new value, on both sides; services that read one restart."""
     from kmuctl.commands.secrets import rotate as rotate_
 
-    if not rotate_(known.console, known.stack(), known.site, name.lower()):
+    if not rotate_(known.console, known.stack(), known.site, [name.lower() for name in names]):
         raise typer.Exit(FAILED)

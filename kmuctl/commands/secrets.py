@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from time import time
 
@@ -35,18 +35,21 @@ def show(console: Console, stack: Stack) -> None:
     console.table(["secret", "read by", "state"], rows)
 
 
-def rotate(console: Console, stack: Stack, site: Path, name: str) -> bool:
-    """Give one secret a new value, and have both sides know it; whether that is done."""
-    make = maker(stack, name)
-    return bring_up(console, stack, site, prepare=lambda host: _exchange(stack, host, name, make))
+def rotate(console: Console, stack: Stack, site: Path, names: Iterable[str]) -> bool:
+    """Give each secret a new value, and have both sides know it; whether that is done."""
+    makers = {name: maker(stack, name) for name in names}
+    return bring_up(console, stack, site, prepare=lambda host: _exchange(stack, host, makers))
 
 
-def _exchange(stack: Stack, host: Host, name: str, make: Callable[[], str]) -> None:
+def _exchange(stack: Stack, host: Host, makers: Mapping[str, Callable[[], str]]) -> None:
     """Write the new value beside the old one: from here on `kmuctl up` can finish it, whatever happens."""
     vault = open_vault(stack, host)
     if vault.previous:
         unfinished = ", ".join(old.upper() for old in vault.previous)
         raise ConfigError(f"the rotation of {unfinished} is not finished", hint="run `kmuctl up` first")
-    if name in vault.fresh:
-        raise ConfigError(f"{name.upper()} is not made yet", hint="run `kmuctl up` first")
-    host.write(vault.path, exchanged(vault.text, vault, name, Secret(make()), time()).encode(), mode=0o600)
+    if fresh := [name for name in makers if name in vault.fresh]:
+        raise ConfigError(f"{fresh[0].upper()} is not made yet", hint="run `kmuctl up` first")
+    text = vault.text
+    for name, make in makers.items():
+        text = exchanged(text, vault, name, Secret(make()), time())
+    host.write(vault.path, text.encode(), mode=0o600)

@@ -15,7 +15,7 @@ from tests.lab.stack import LabSite, containers, run
 ORDER = (
     "test_wheel", "test_up", "test_engine", "test_doors", "test_database", "test_turn", "test_secrets", "test_wiring",
     "test_mail", "test_certs", "test_nextcloud", "test_chat", "test_meetings", "test_drift", "test_operate",
-    "test_changes", "test_health", "test_failures", "test_down",
+    "test_changes", "test_rotation", "test_health", "test_failures", "test_down",
 )  # fmt: skip
 """What only looks comes first, what breaks things last, so that one stack serves all."""
 SPARE_FOLDER, PREFIX = Path("/var/tmp"), "kmuctl-lab-"  # a disk everywhere; /tmp may be memory

@@ -30,7 +30,7 @@ def test_every_blueprint_is_applied_as_it_stands(site: LabSite, name: str) -> No
 
 
 def test_both_outposts_are_connected(site: LabSite) -> None:
-    """K45 K46, with a token known before the first start: K38, K39: without them protected pages and mailboxes are shut."""
+    """K38, K39, K45, K46: with a token known before the first start; else protected pages and mailboxes are shut."""
     outposts = {outpost["name"]: outpost["pk"] for outpost in api(site, "outposts/instances/")["results"]}
     assert {"authentik Embedded Outpost", "ldap"} <= outposts.keys()
     assert all(api(site, f"outposts/instances/{key}/health/") for key in outposts.values())
