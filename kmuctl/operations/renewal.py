@@ -111,5 +111,6 @@ def akadmin_step(vault: Vault) -> Step:
         for account in api.rows(host, "core/users/?username=akadmin"):  # none, when somebody removed it
             api.send(host, "POST", f"core/users/{account['pk']}/set_password/", {"password": new.reveal()})
 
-    step = Step(name=renewal(BOOTSTRAP), check=check, apply=apply, after=AUTHENTIK)
+    first = (renewal(TOKEN),) if TOKEN in vault.previous else ()
+    step = Step(name=renewal(BOOTSTRAP), check=check, apply=apply, after=(*AUTHENTIK, *first))
     return at_least_once(step, "Authentik may have the old password")

@@ -49,6 +49,17 @@ def test_after_a_rotation_the_old_value_is_nowhere_and_all_holds(name: str) -> N
     assert changed(plan(host)) == set()
 
 
+def test_all_at_once() -> None:
+    """Authentik's administrator is told with a token that is new itself."""
+    host = running()
+    old = [rotate(host, name) for name in OWN]
+    outcomes = go_up(host)
+    assert not states(outcomes, State.FAILED) | states(outcomes, State.BLOCKED)
+    assert [remains(host, value) for value in old] == [[]] * len(old)
+    order = [step.name for step in steps(host)]
+    assert order == [step.name for step in steps(running())]
+
+
 @pytest.mark.parametrize("name", ["authentik", "nextcloud", "synapse", "stalwart"])
 def test_a_role_gets_its_new_password_before_its_service_starts_with_it(name: str) -> None:
     host = running()
