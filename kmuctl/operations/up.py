@@ -19,7 +19,7 @@ from kmuctl.operations.plan import at_least_once, with_predecessors
 from kmuctl.operations.render import Rendered, render
 from kmuctl.operations.renewal import renewals
 from kmuctl.operations.stalwart import settings as stalwart_settings
-from kmuctl.operations.stalwart.pause import pause_of_part, with_mail_paused
+from kmuctl.operations.stalwart.pause import refusing_to_pause, with_mail_paused
 from kmuctl.operations.stalwart.setup import setup_step
 from kmuctl.operations.timers import own_program, timer_steps
 from kmuctl.operations.vault import Vault, secrets_step, settled_step
@@ -46,7 +46,7 @@ def _everything(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     written = tuple(step.name for step in prepared)
     yield from timer_steps(stack, own_program(), after=written)
     yield from network_steps(stack, after=written)
-    running = with_mail_paused(_run(stack, vault, rendered, written), rendered.containers, after=written)
+    running = with_mail_paused(_run(stack, vault, rendered, written), rendered.containers)
     yield from running
     caddyfile, definition = rendered.files["caddy/Caddyfile"].content, rendered.containers["caddy"]
     yield caddy.config_step(caddyfile, definition, after=("container:caddy",))
@@ -124,7 +124,7 @@ def _start_order(service: Service, rendered: Rendered) -> list[str]:
 def for_one(service: Service, steps: Iterable[Step]) -> list[Step]:
     """The steps that bring one service, and the door to it; what concerns every app is left to a whole `up`."""
     containers = {f"container:{container.name}" for container in service.containers}
-    wanted = pause_of_part(with_predecessors(steps, containers | {"container:caddy", "caddy:config"}))
+    wanted = refusing_to_pause(with_predecessors(steps, containers | {"container:caddy", "caddy:config"}))
     return [replace(step, apply=_refuse_alone) if step.name.startswith("network:") else step for step in wanted]
 
 

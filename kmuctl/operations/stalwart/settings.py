@@ -18,6 +18,8 @@ RESTARTING = frozenset({"NetworkListener"})
 NOT_YET = Drift("can be seen when Stalwart runs", unknown=True)
 MAX_NAMED = 2
 DEADLINE = 60
+FEW_TRIES = 3
+"""Seconds: Stalwart counts wrong passwords, and shuts a name out after a hundred in a day."""
 
 
 def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
@@ -37,7 +39,7 @@ def directory_step(stack: Stack, secrets: Mapping[str, Secret], *, after: tuple[
         return None if sender.welcome(host) else Drift("Stalwart does not let noreply in: people cannot sign in either")
 
     return Step(
-        name="stalwart:directory", check=check, apply=wait_only, after=after, deadline=DEADLINE,
+        name="stalwart:directory", check=check, apply=wait_only, after=after, deadline=FEW_TRIES,
         logs=(CONTAINER, "authentik-ldap"),
         hint="did somebody change a password of the directory in the secrets file? Put the old one back, and use "
         "`kmuctl secrets rotate` for it",
