@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -20,6 +21,7 @@ SERVICE = "com.docker.compose.service"
 PROJECT = "com.docker.compose.project"
 ONE_OFF = "com.docker.compose.oneoff=False"
 """Containers of `docker compose run` carry the same service name: they are not ours."""
+UNNAMED = re.compile(r"[0-9a-f]{64}")
 INSTALL_HINT = "install Docker Engine with its Compose plugin: https://docs.docker.com/engine/install/"
 
 
@@ -174,7 +176,20 @@ class DockerEngine:
         for name in containers:
             if found := self._find(project, name):
                 found.stop(timeout=_patience(found))
-                found.remove(force=True, v=True)
+                found.remove(force=True)
+                self.remove_volumes(_unnamed(found.attrs))
+
+    def unnamed_volumes(self, project: str) -> set[str]:
+        labels = [f"{PROJECT}={project}"]
+        found = self._client.api.containers(all=True, filters={"label": labels})
+        return {volume for container in found for volume in _unnamed(container)}
+
+    def remove_volumes(self, names: Iterable[str]) -> None:
+        from docker.errors import NotFound
+
+        for name in names:
+            with suppress(NotFound):
+                self._client.api.remove_volume(name)
 
     def remove_network(self, name: str) -> None:
         for network in self._client.networks.list(names=[name]):
@@ -206,6 +221,12 @@ class DockerEngine:
         labels = [f"{PROJECT}={project}", f"{SERVICE}={container}", ONE_OFF]
         found: list[Any] = self._client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
         return found[0] if found else None
+
+
+def _unnamed(container: Mapping[str, Any]) -> list[str]:
+    """Volumes that an image asked for. Compose hands them on by name, and nothing of Docker's removes them then."""
+    mounts = (mount for mount in container["Mounts"] if mount["Type"] == "volume")
+    return [mount["Name"] for mount in mounts if UNNAMED.fullmatch(mount["Name"])]
 
 
 def unreachable(reason: str) -> HostError:

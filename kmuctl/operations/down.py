@@ -15,10 +15,11 @@ def down(stack: Stack, host: Host) -> list[str]:
 
     Volumes go too: state lives in folders, these are empty ones that images ask for.
     """
-    names = sorted(host.engine.containers(stack.project))
-    answer = host.run(("docker", "compose", "--project-name", stack.project, "down", "--remove-orphans", "--volumes"))
+    names, volumes = sorted(host.engine.containers(stack.project)), host.engine.unnamed_volumes(stack.project)
+    answer = host.run(("docker", "compose", "--project-name", stack.project, "down", "--remove-orphans"))
     if answer.code:
         raise HostError(f"`docker compose down` failed: {answer.reason}", hint="run `kmuctl down` again")
+    host.engine.remove_volumes(volumes)
     return names
 
 

@@ -79,6 +79,8 @@ class FakeEngine:
         self.images: dict[str, dict[str, str]] = {}
         self.made: dict[str, FakeContainer] = {}
         self.subnets: dict[str, str] = {}
+        self.unnamed: set[str] = set()
+        """Volumes: here every container has one, by its own name."""
         self.held: set[tuple[int, str]] = set()
         self.scripts: dict[str, Script] = {}
         self.caddy_refuses = ""
@@ -93,7 +95,7 @@ class FakeEngine:
         twin.host = host
         twin.images, twin.scripts = copy.deepcopy(self.images), dict(self.scripts)
         twin.made = {name: replace(item) for name, item in self.made.items()}
-        twin.subnets, twin.held = dict(self.subnets), set(self.held)
+        twin.subnets, twin.held, twin.unnamed = dict(self.subnets), set(self.held), set(self.unnamed)
         return twin
 
     def version(self) -> str:
@@ -163,6 +165,14 @@ class FakeEngine:
     def remove(self, project: str, containers: Iterable[str]) -> None:
         for name in containers:
             del self.made[name]
+            self.unnamed.discard(name)
+
+    def unnamed_volumes(self, project: str) -> set[str]:
+        return self.unnamed & self.made.keys()
+
+    def remove_volumes(self, names: Iterable[str]) -> None:
+        assert self.made.keys().isdisjoint(names), "the engine refuses while a container has it"
+        self.unnamed.difference_update(names)
 
     def remove_network(self, name: str) -> None:
         del self.subnets[name]
@@ -198,11 +208,12 @@ class FakeEngine:
             return Answer(0, "")
         self._serial += 1
         self.made[name] = FakeContainer(definition, image["id"], self._serial, folder, self.host.tick())
+        self.unnamed.add(name)
         self._started(name, folder)
         return Answer(0, "")
 
     def compose_down(self, command: tuple[str, ...], folder: str | None, stdin: bytes) -> Answer:
-        if stdin or command[4:] != ("down", "--remove-orphans", "--volumes"):
+        if stdin or command[4:] != ("down", "--remove-orphans"):
             raise Untaught(f"run: {' '.join(command)}")
         self.made.clear()
         self.subnets = {name: subnet for name, subnet in self.subnets.items() if not name.startswith(f"{command[3]}_")}

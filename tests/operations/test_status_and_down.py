@@ -44,7 +44,7 @@ def test_down_stops_everything_and_keeps_the_data() -> None:
     host.write(f"{FOLDER}/data/nextcloud/html/report.odt", b"work")
     removed = down(stack(), host)
     assert removed == sorted(container.name for container in stack().containers())
-    assert (host.engine.made, host.engine.subnets) == ({}, {})
+    assert (host.engine.made, host.engine.subnets, host.engine.unnamed) == ({}, {}, set())
     assert host.read(f"{FOLDER}/data/nextcloud/html/report.odt") == b"work"
 
 
