@@ -37,8 +37,8 @@ class FakeAuthentik:
         """How many attempts meet one."""
         self.cut_off = False
         """The LDAP outpost runs, but cannot reach the server."""
-        self.automatic = set(COLLIDING)
-        """Its own blueprints that it applies by itself."""
+        self.disabled = set[str]()
+        """Blueprints that it does not apply by itself, nor when its worker is asked to."""
         self.undiscovered = self.busy = 0
         """For how many more looks its worker has not begun, or is applying some."""
         self.hurried = 0
@@ -50,7 +50,7 @@ class FakeAuthentik:
     def clone(self, host: FakeHost) -> FakeAuthentik:
         twin = copy.copy(self)
         twin.host, twin.applied, twin.refuses = host, dict(self.applied), dict(self.refuses)
-        twin.automatic, twin.objects = set(self.automatic), self.objects.clone(twin._secret)
+        twin.disabled, twin.objects = set(self.disabled), self.objects.clone(twin._secret)
         return twin
 
     def start(self, folder: str) -> None:
@@ -84,14 +84,10 @@ class FakeAuthentik:
         if call.method == "GET":
             return Reply(200, json.dumps(self._get(path)))
         if call.method == "POST" and path.startswith(BLUEPRINTS) and path.endswith("/apply/"):
-            self._apply(f"custom/{path.removeprefix(BLUEPRINTS).removesuffix('/apply/')}")
+            self._apply(self._path(path.split("/")[2]))
             return Reply(200, "{}")
-        if call.method == "PATCH" and call.body == {"enabled": False, "path": unquote(path.split("/")[2])}:
-            self.hurried -= 1
-            if self.hurried >= 0:
-                return Reply(405, "")
-            self.automatic.discard(call.body["path"])
-            return Reply(200, "{}")
+        if call.method == "PATCH" and path.startswith(BLUEPRINTS) and call.body.keys() == {"enabled", "path"}:
+            return self._switch(unquote(path.split("/")[2]), **call.body)
         if (call.method, path) == ("POST", "core/tokens/authentik-bootstrap-token/set_key/"):
             self.token = call.body["key"]
             return Reply(204, "")
@@ -99,6 +95,14 @@ class FakeAuthentik:
             self.akadmin = call.body["password"]
             return Reply(204, "")
         raise Untaught(f"{call.method} {call.path} {call.body}")
+
+    def _switch(self, key: str, *, enabled: bool, path: str) -> Reply:
+        assert path == self._path(key), "a change of the path"
+        self.hurried -= 1
+        if self.hurried >= 0:
+            return Reply(405, "")
+        (self.disabled.discard if enabled else self.disabled.add)(path)
+        return Reply(200, "{}")
 
     def _get(self, path: str) -> Any:
         if path.startswith("outposts/instances/") and path.endswith("/health/"):
@@ -145,7 +149,7 @@ class FakeAuthentik:
         name = {"default/default-brand.yaml": "Default - Brand"}.get(path, path)
         common = {"pk": path.replace("/", "%2F"), "name": name, "path": path, "last_applied_hash": ""}
         status = "successful" if self.undiscovered < 0 else "unknown"
-        return {**common, "status": status, "enabled": path in self.automatic}
+        return {**common, "status": status, "enabled": path not in self.disabled}
 
     def _known(self, path: str) -> list[dict[str, Any]]:
         if self.host.read(self._file(path)) is None:
@@ -153,7 +157,7 @@ class FakeAuthentik:
         status = "error" if path in self.refuses else "successful" if path in self.applied else "unknown"
         digest, moment = self.applied.get(path, ("", 0))
         name = path.removeprefix("custom/")
-        common = {"pk": name, "name": name, "path": path, "status": status}
+        common = {"pk": name, "name": name, "path": path, "status": status, "enabled": path not in self.disabled}
         return [{**common, "last_applied_hash": digest, "last_applied": _at(moment)}]
 
     def complaint(self, path: str) -> str:
@@ -164,8 +168,12 @@ class FakeAuthentik:
         """A new version, by its own word."""
         self.updated = self.host.tick()
 
+    def _path(self, key: str) -> str:
+        """Of ours the key is the file's name."""
+        return key if key in COLLIDING else f"custom/{key}"
+
     def _apply(self, path: str) -> None:
-        if path not in self.refuses:
+        if path not in {*self.refuses, *self.disabled}:
             text = self._text(path)
             self.applied[path] = hashlib.sha512(text.encode()).hexdigest(), self.host.tick()
             self.objects.apply(text)

@@ -68,11 +68,11 @@ def test_its_own_that_collide_with_ours_are_switched_off_once_it_rests() -> None
     """K35: a busy worker applies in any order, and cannot answer for a blueprint's path."""
     host = running()
     authentik = host.http.authentik
-    authentik.automatic = set(upstream.COLLIDING)
+    authentik.disabled.clear()
     authentik.undiscovered, authentik.busy = 3, 3
     host.http.sent.clear()
     assert go_up(host)["blueprints"].cause == "Authentik is setting itself up"
-    assert (authentik.automatic, len(host.http.sent)) == (set(), 3)
+    assert (authentik.disabled, len(host.http.sent)) == (set(upstream.COLLIDING), 3)
     authentik.busy = 4
     assert plan(host)["blueprints"].cause == "Authentik is applying its blueprints"
     assert go_up(host)["blueprints"].state is State.CHANGE
@@ -84,10 +84,22 @@ def test_a_worker_without_time_for_a_question_is_asked_again() -> None:
     """Seen: 405 after ten seconds."""
     host = running()
     authentik = host.http.authentik
-    authentik.automatic, authentik.hurried = set(upstream.COLLIDING), 2
+    authentik.disabled, authentik.hurried = set(), 2
     assert go_up(host)["blueprints"].state is State.CHANGE
-    authentik.automatic, authentik.hurried = set(upstream.COLLIDING), 3
+    authentik.disabled, authentik.hurried = set(), 3
     assert go_up(host)["blueprints"].cause == "Authentik answers 405: "
+
+
+def test_one_of_ours_that_somebody_switched_off_is_switched_on() -> None:
+    """Else the next change of it would never arrive."""
+    host = running()
+    host.http.authentik.disabled.add("custom/20-logins.yaml")
+    assert plan(host)["blueprint:20-logins"].cause.startswith("somebody switched it off")
+    assert changed(go_up(host)) == {"blueprint:20-logins"}
+    assert changed(plan(host)) == set()
+    host.http.authentik.disabled.add("custom/20-logins.yaml")
+    assert go_up(host, name="Another")["blueprint:20-logins"].state is State.CHANGE
+    assert changed(plan(host, name="Another")) == set()
 
 
 def test_a_worker_that_never_rests_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

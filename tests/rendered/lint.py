@@ -169,9 +169,14 @@ def names_are_unique_on_each_network(project: Project) -> Iterator[str]:
 
 
 def public_names_lead_to_one_door(project: Project) -> Iterator[str]:
-    """U34: inside the stack our public names lead to Caddy, mail's to Stalwart; an extra site recreates nothing."""
-    aliases = set(project.containers["caddy"]["networks"]["proxy"]["aliases"])
-    names = {route.fqdn for route in project.stack.routes()} - {project.stack.site.fqdn("mail")}
+    """U34: inside the stack our public names lead to Caddy, mail's to Stalwart; an extra site recreates nothing.
+
+    With a proxy in front that alone has certificates, they lead there: by DNS.
+    """
+    aliases = set(project.containers["caddy"]["networks"]["proxy"].get("aliases", ()))
+    site = project.stack.site
+    public = {route.fqdn for route in project.stack.routes()} - {site.fqdn("mail")}
+    names = set() if site.tls.mode == "off" else public
     if wrong := aliases ^ names:
         yield f"caddy: aliases differ from the public names in {sorted(wrong)}"
 

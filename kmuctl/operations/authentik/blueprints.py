@@ -6,21 +6,23 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from hashlib import sha512
-from typing import Any
+from time import sleep
 from urllib.parse import quote
 
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.stack import PROJECT
 from kmuctl.model.step import Drift, Step
-from kmuctl.operations.authentik.api import NOT_YET, WORKER, Api, serving
+from kmuctl.operations.authentik.api import NOT_YET, WORKER, Api, Row, serving
 from kmuctl.operations.render import Rendered
 
 FOLDER = "blueprints/"
 DEADLINE = 180
 """Seconds from the request to a good status: the worker may have other things to do first."""
 ATTEMPTS, LIMIT = 3, 600
-"""Of the command, and the seconds that each may take."""
+"""Of a command or request that meets a busy worker, and the seconds that a command may take."""
+PAUSE = 2.0
+"""Seconds between two attempts."""
 FOUNDATION = re.compile(r"\{name: (Default|System) - ")
 """In a blueprint that applies some of Authentik's own first."""
 
@@ -52,6 +54,8 @@ def blueprint_step(name: str, content: bytes, api: Api, *, after: tuple[str, ...
             return Drift("Authentik has not applied it yet", unknown=True)
         if instance["status"] != "successful":
             return Drift(f"its status is {instance['status']}")
+        if not instance["enabled"]:
+            return Drift("somebody switched it off: Authentik would not apply it any more")
         if founded and _moment(instance["last_applied"]) < (updated := _updated(api, host))[0]:
             return Drift(f"Authentik was updated to {updated[1]} after it")
         return None
@@ -59,6 +63,8 @@ def blueprint_step(name: str, content: bytes, api: Api, *, after: tuple[str, ...
     def apply(host: Host) -> None:
         apply_now(host, name)
         for instance in _instances(api, host, name):
+            if not instance["enabled"]:
+                switch(api, host, instance, on=True)
             # the command leaves the status alone; this asks the worker for it
             api.send(host, "POST", f"managed/blueprints/{instance['pk']}/apply/")
 
@@ -68,8 +74,21 @@ def blueprint_step(name: str, content: bytes, api: Api, *, after: tuple[str, ...
     )  # fmt: skip
 
 
-def _instances(api: Api, host: Reader, name: str) -> list[dict[str, Any]]:
+def _instances(api: Api, host: Reader, name: str) -> list[Row]:
     return api.rows(host, f"managed/blueprints/?path={quote(_path(name))}")
+
+
+def switch(api: Api, host: Host, instance: Row, *, on: bool) -> None:
+    """The server asks the worker whether the path exists, and refuses oddly (405) when it has no time to answer."""
+    change = {"enabled": on, "path": instance["path"]}
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            api.send(host, "PATCH", f"managed/blueprints/{instance['pk']}/", change)
+            return
+        except StepFailed:
+            if not left:
+                raise
+            sleep(PAUSE)
 
 
 def _updated(api: Api, host: Reader) -> tuple[datetime, str]:

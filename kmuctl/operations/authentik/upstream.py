@@ -12,6 +12,7 @@ from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.step import Drift, Step
 from kmuctl.operations.authentik.api import NOT_YET, WORKER, Api, Row, serving
+from kmuctl.operations.authentik.blueprints import switch
 
 COLLIDING = (
     "default/default-brand.yaml",
@@ -23,7 +24,6 @@ UNFINISHED = "".join(
     f"&aggregated_status={status}" for status in ("queued", "consumed", "preprocess", "running", "postprocess")
 )
 TASKS = f"tasks/tasks/?actor_name=authentik.blueprints.v1.tasks.apply_blueprint{UNFINISHED}"
-ATTEMPTS = 3
 PAUSE, PATIENCE = 2.0, 150
 """Seconds between two looks, and how many: a first start takes minutes on a slow machine."""
 
@@ -43,7 +43,7 @@ def upstream_step(api: Api, *, after: tuple[str, ...]) -> Step:
         _wait_for_rest(api, host)
         for row in _colliding(api, host):
             if row["enabled"]:
-                _switch_off(api, host, row)
+                switch(api, host, row, on=False)
 
     return Step(
         name="blueprints", check=check, apply=apply, after=after, deadline=60,
@@ -53,18 +53,6 @@ def upstream_step(api: Api, *, after: tuple[str, ...]) -> Step:
 
 def _colliding(api: Api, host: Reader) -> list[Row]:
     return [row for row in api.rows(host, "managed/blueprints/") if row["path"] in COLLIDING]
-
-
-def _switch_off(api: Api, host: Host, row: Row) -> None:
-    """The server asks the worker whether the path exists, and refuses oddly (405) when it has no time to answer."""
-    for left in reversed(range(ATTEMPTS)):
-        try:
-            api.send(host, "PATCH", f"managed/blueprints/{row['pk']}/", {"enabled": False, "path": row["path"]})
-            return
-        except StepFailed:
-            if not left:
-                raise
-            sleep(PAUSE)
 
 
 def _unrest(api: Api, host: Reader) -> str:
