@@ -52,7 +52,7 @@ def authority_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
         host.make_folder(folder, mode=0o755, uid=0)
         host.write(copy, certificate, mode=0o644)
 
-    return Step(name="authority", check=check, apply=apply, after=after, logs=(CADDY,))
+    return Step(name="caddy:authority", check=check, apply=apply, after=after, logs=(CADDY,))
 
 
 def ca_certificate(stack: Stack) -> str:

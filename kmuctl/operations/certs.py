@@ -90,7 +90,7 @@ def awaited_step(stack: Stack) -> Step:
 
     after = ("container:caddy", "caddy:config", *(["certificate"] if stack.site.tls.mode == "files" else []))
     hint = "mend the files under [tls]" if stack.site.tls.given else "`kmuctl logs caddy` shows more"
-    return Step(name="certs", check=check, apply=wait_only, after=after, deadline=PATIENCE, hint=hint, logs=(CADDY,))
+    return Step(name="certs:issued", check=check, apply=wait_only, after=after, deadline=PATIENCE, hint=hint, logs=(CADDY,))
 
 
 def copy_step(stack: Stack, consumer: Consumer) -> Step:
@@ -111,7 +111,7 @@ def copy_step(stack: Stack, consumer: Consumer) -> Step:
         if pair := usable(stack, host, consumer):
             host.write(path, pair.together, mode=MODE, uid=uid)
 
-    after = ("certs", f"data:{consumer.container}")
+    after = ("certs:issued", f"data:{consumer.container}")
     return Step(name=f"certs:{consumer.host}", check=check, apply=apply, after=after)
 
 

@@ -102,7 +102,7 @@ def _run(stack: Stack, vault: Vault, rendered: Rendered, prepared: tuple[str, ..
                 *(f"network:{stack.project}_{network}" for network in definition["networks"]),
                 *(f"database:{database.name}" for database in service.databases),
                 *(f"container:{other}" for other in definition.get("depends_on", ())),
-                *(("authority",) if caddy.trusts_authority(definition) else ()),
+                *(("caddy:authority",) if caddy.trusts_authority(definition) else ()),
             )
             if preparation := PREPARATIONS.get(name):
                 yield (step := preparation(stack, rendered, after=before))

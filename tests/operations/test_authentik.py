@@ -71,11 +71,11 @@ def test_its_own_that_collide_with_ours_are_switched_off_once_it_rests() -> None
     authentik.disabled.clear()
     authentik.undiscovered, authentik.busy = 3, 3
     host.http.sent.clear()
-    assert go_up(host)["blueprints"].cause == "Authentik is setting itself up"
+    assert go_up(host)["authentik:defaults"].cause == "Authentik is setting itself up"
     assert (authentik.disabled, len(host.http.sent)) == (set(upstream.COLLIDING), 3)
     authentik.busy = 4
-    assert plan(host)["blueprints"].cause == "Authentik is applying its blueprints"
-    assert go_up(host)["blueprints"].state is State.CHANGE
+    assert plan(host)["authentik:defaults"].cause == "Authentik is applying its blueprints"
+    assert go_up(host)["authentik:defaults"].state is State.CHANGE
     assert changed(go_up(host)) == set()
     assert len(host.http.sent) == 3
 
@@ -85,9 +85,9 @@ def test_a_worker_without_time_for_a_question_is_asked_again() -> None:
     host = running()
     authentik = host.http.authentik
     authentik.disabled, authentik.hurried = set(), 2
-    assert go_up(host)["blueprints"].state is State.CHANGE
+    assert go_up(host)["authentik:defaults"].state is State.CHANGE
     authentik.disabled, authentik.hurried = set(), 3
-    assert go_up(host)["blueprints"].cause == "Authentik answers 405: "
+    assert go_up(host)["authentik:defaults"].cause == "Authentik answers 405: "
 
 
 def test_one_of_ours_that_somebody_switched_off_is_switched_on() -> None:
@@ -106,7 +106,7 @@ def test_a_worker_that_never_rests_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     host = running()
     host.http.authentik.busy = 1_000
     monkeypatch.setattr(upstream, "PATIENCE", 3)
-    outcome = go_up(host)["blueprints"]
+    outcome = go_up(host)["authentik:defaults"]
     assert outcome.state is State.FAILED
     assert outcome.cause.startswith("Authentik is applying its blueprints, for")
     assert "authentik-worker" in outcome.hint
@@ -133,7 +133,7 @@ def test_a_deadlock_is_tried_again() -> None:
 def test_a_token_that_authentik_does_not_know() -> None:
     host = running()
     host.http.authentik.token = "another"
-    outcome = go_up(host)["blueprints"]
+    outcome = go_up(host)["authentik:defaults"]
     assert (outcome.state, outcome.cause) == (State.FAILED, "Authentik refuses `AUTHENTIK_BOOTSTRAP_TOKEN`")
     assert "backup" in outcome.hint
 
@@ -150,9 +150,9 @@ def test_an_outpost_that_is_not_connected_is_waited_for() -> None:
     """Mail knows nobody then."""
     host = running()
     host.http.authentik.cut_off = True
-    assert plan(host)["outposts"].cause == "the outpost `ldap` is not connected"
+    assert plan(host)["authentik:outposts"].cause == "the outpost `ldap` is not connected"
     impatient = [replace(step, deadline=0) for step in steps(host)]
-    outcome = bring(impatient, host)["outposts"]
+    outcome = bring(impatient, host)["authentik:outposts"]
     assert (outcome.state, outcome.cause) == (State.FAILED, "the outpost `ldap` is not connected")
 
 
@@ -169,7 +169,7 @@ def test_a_blueprint_that_makes_authentik_stumble_says_how_it_ended() -> None:
 def test_an_error_is_told_as_it_came(status: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     host = running()
     monkeypatch.setattr(host.http.authentik, "answer", lambda call: Reply(status, "away"))
-    outcome = go_up(host)["blueprints"]
+    outcome = go_up(host)["authentik:defaults"]
     assert (outcome.state, outcome.cause) == (State.FAILED, said)
 
 

@@ -152,9 +152,9 @@ def test_young_caddy_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     written = max(host.engine.made["caddy"].started, host.nodes[f"{RENDERED}/caddy/Caddyfile"].written)
     for seconds, state in ((-1, State.OK), (1, State.BLOCKED), (59, State.BLOCKED), (61, State.OK)):
         monkeypatch.setattr(certs, "time", lambda seconds=seconds: written + seconds)
-        assert plan(host)["certs"].state is state, seconds
+        assert plan(host)["certs:issued"].state is state, seconds
     monkeypatch.setattr(certs, "time", lambda: written + 1)
-    assert plan(host)["certs"].cause.startswith("Caddy is getting auth.acme.example, acme.example, ")
+    assert plan(host)["certs:issued"].cause.startswith("Caddy is getting auth.acme.example, acme.example, ")
 
 
 def test_a_pair_that_does_not_belong_together_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,8 +164,8 @@ def test_a_pair_that_does_not_belong_together_is_not_handed_on(monkeypatch: pyte
     before = shown(host)
     host.write(caddys("turn"), issued("turn.acme.example", number=2).certificate, mode=0o600)
     outcomes = sync(host)
-    assert outcomes["certs"].state is State.FAILED
-    assert outcomes["certs"].cause.startswith("key and certificate do not belong together")
+    assert outcomes["certs:issued"].state is State.FAILED
+    assert outcomes["certs:issued"].cause.startswith("key and certificate do not belong together")
     assert shown(host) == before
     host.engine.certify(RENDERED, number=2)
     sync(host)
@@ -263,7 +263,7 @@ def test_a_key_of_the_company_that_does_not_fit_is_not_waited_for() -> None:
     host, tls = running(), {"mode": "files", **FILES}
     own_certificate(host, "*.acme.example")
     host.write(FILES["key"], issued("*.acme.example", number=2).key, mode=0o600)
-    outcome = go_up(host, tls=tls)["certs"]
+    outcome = go_up(host, tls=tls)["certs:issued"]
     assert (outcome.state, outcome.hint) == (State.FAILED, "mend the files under [tls]")
 
 
@@ -285,7 +285,7 @@ def test_only_what_the_site_has_is_served() -> None:
     host = empty()
     apps = {"coturn": False, "jitsi": False, "stalwart": False}
     outcomes = go_up(host, apps=apps)
-    assert {name for name in outcomes if name.startswith("certs")} == {"certs"}
+    assert {name for name in outcomes if name.startswith("certs")} == {"certs:issued"}
 
 
 GOOD = issued("mail.acme.example")

@@ -110,7 +110,7 @@ def test_a_hand_made_change_is_put_right() -> None:
 def test_a_wrong_token_says_so() -> None:
     """The secrets file and Authentik do not belong together."""
     outcomes = bring(RealHost(), "wrong")
-    assert outcomes["blueprints"].cause == "Authentik refuses `AUTHENTIK_BOOTSTRAP_TOKEN`"
+    assert outcomes["authentik:defaults"].cause == "Authentik refuses `AUTHENTIK_BOOTSTRAP_TOKEN`"
     assert {outcome.state for outcome in outcomes.values()} == {State.FAILED, State.BLOCKED}
 
 

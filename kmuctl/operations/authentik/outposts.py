@@ -24,6 +24,6 @@ def outposts_step(api: Api, *, after: tuple[str, ...]) -> Step:
         return None
 
     return Step(
-        name="outposts", check=check, apply=wait_only, after=after, deadline=DEADLINE,
+        name="authentik:outposts", check=check, apply=wait_only, after=after, deadline=DEADLINE,
         hint="`kmuctl logs authentik-ldap` shows more", logs=("authentik-ldap",),
     )  # fmt: skip

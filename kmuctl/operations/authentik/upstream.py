@@ -46,7 +46,7 @@ def upstream_step(api: Api, *, after: tuple[str, ...]) -> Step:
                 switch(api, host, row, on=False)
 
     return Step(
-        name="blueprints", check=check, apply=apply, after=after, deadline=60,
+        name="authentik:defaults", check=check, apply=apply, after=after, deadline=60,
         hint=f"`kmuctl logs {WORKER}` shows what it does; then run `kmuctl up` again", logs=(WORKER,),
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ FEW_TRIES = 3
 def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
     if "stalwart" in stack:
         yield (step := settings_step(stack, rendered, after=(f"container:{CONTAINER}",)))
-        yield directory_step(stack, secrets, after=(step.name, "outposts"))
+        yield directory_step(stack, secrets, after=(step.name, "authentik:outposts"))
 
 
 def directory_step(stack: Stack, secrets: Mapping[str, Secret], *, after: tuple[str, ...]) -> Step:
