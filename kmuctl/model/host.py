@@ -56,6 +56,10 @@ class ContainerFact:
     last_check: str = ""
     """What the last failed health check printed."""
 
+    @property
+    def serving(self) -> bool:
+        return self.state == "running" and self.health in ("healthy", "")
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFact:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +22,17 @@ class Drift:
     unknown: bool = False
     tolerable: bool = False
     hint: str = ""
+
+
+def unseen(product: str) -> Drift:
+    """Inside a product that does not run nothing can be looked at."""
+    return Drift(f"can be seen when {product} runs", unknown=True)
+
+
+def few(words: Iterable[str], *, most: int = 3, joint: str = ", ") -> str:
+    """The first ones of what may be many, for a cause in one line."""
+    known = [*words]
+    return joint.join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

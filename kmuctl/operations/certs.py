@@ -14,10 +14,11 @@ from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Door, Host, Reader, StartTls
 from kmuctl.model.secrets import Secrets
 from kmuctl.model.stack import PROJECT, Stack
-from kmuctl.model.step import Drift, Step, wait_only
+from kmuctl.model.step import Drift, Step, few, wait_only
 from kmuctl.operations import caddy
 from kmuctl.operations.caddy import CADDY
 from kmuctl.operations.certificates import Fault, Pair, fault, has_source, of_caddy, pair_of, serial, without
+from kmuctl.operations.containers import serving
 from kmuctl.operations.render import Rendered
 from kmuctl.operations.stalwart.registry import Registry, Row, known_key
 
@@ -25,7 +26,6 @@ PATIENCE = 60
 """Seconds that Caddy may take for its certificates after a start; without DNS it takes days."""
 DEADLINE = 20
 MODE = 0o600
-MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +80,19 @@ def awaited_step(stack: Stack) -> Step:
     """Caddy has had the time to get its certificates; when DNS is not ready this holds without them."""
 
     def check(host: Reader) -> Drift | None:
-        if not _serving(host, CADDY):
+        if not serving(host, CADDY):
             return Drift("can be seen when Caddy runs", unknown=True)
         found = [item for consumer in consumers(stack) if (item := _fault(stack, host, consumer))]
         if torn := [item.text for item in found if item.torn]:
             return Drift(torn[0], hopeless=not of_caddy(stack))
         missing = [*without(stack, host), *(item.text for item in found if of_caddy(stack))]
-        return Drift(f"Caddy is getting {_named(missing)}", unknown=True) if missing and _fresh(stack, host) else None
+        return Drift(f"Caddy is getting {few(missing)}", unknown=True) if missing and _fresh(stack, host) else None
 
     after = ("container:caddy", "caddy:config", *(["certificate"] if stack.site.tls.mode == "files" else []))
     hint = "mend the files under [tls]" if stack.site.tls.given else "`kmuctl logs caddy` shows more"
-    return Step(name="certs:issued", check=check, apply=wait_only, after=after, deadline=PATIENCE, hint=hint, logs=(CADDY,))
+    return Step(
+        name="certs:issued", check=check, apply=wait_only, after=after, deadline=PATIENCE, hint=hint, logs=(CADDY,)
+    )
 
 
 def copy_step(stack: Stack, consumer: Consumer) -> Step:
@@ -98,7 +100,7 @@ def copy_step(stack: Stack, consumer: Consumer) -> Step:
     uid, path = stack[consumer.container].container(consumer.container).uid, consumer.file(stack)
 
     def check(host: Reader) -> Drift | None:
-        if not _serving(host, CADDY):
+        if not serving(host, CADDY):
             return Drift("can be seen when Caddy runs", unknown=True)
         if (pair := usable(stack, host, consumer)) is None:
             return None
@@ -119,7 +121,7 @@ def served_step(stack: Stack, consumer: Consumer) -> Step:
     """On each of its ports the program shows the certificate that lies in its folder."""
 
     def check(host: Reader) -> Drift | None:
-        if not _serving(host, consumer.container):
+        if not serving(host, consumer.container):
             return Drift(f"can be seen when {consumer.container} runs", unknown=True)
         if (content := host.read(consumer.file(stack))) is None:
             return None
@@ -128,7 +130,7 @@ def served_step(stack: Stack, consumer: Consumer) -> Step:
         return _otherwise_served(stack, host, consumer, serial(content))
 
     def apply(host: Host) -> None:
-        if not _serving(host, consumer.container):
+        if not serving(host, consumer.container):
             raise StepFailed(f"{consumer.container} is not running", hint="`kmuctl up` starts it")
         if consumer is MAIL:
             _register(stack, host)
@@ -223,7 +225,7 @@ def missing(stack: Stack, host: Reader) -> list[str]:
     """What an admin has to know about certificates that are not there yet."""
     if names := without(stack, host):
         return [
-            f"no certificate yet for {_named(names)}: these addresses do not open. Caddy goes on asking until DNS "
+            f"no certificate yet for {few(names)}: these addresses do not open. Caddy goes on asking until DNS "
             "leads here (`kmuctl dns` says what to set, `kmuctl logs caddy` what is in the way); `kmuctl certs sync` "
             "hands those of mail and calls on"
         ]
@@ -242,13 +244,3 @@ def _fresh(stack: Stack, host: Reader) -> bool:
     moments = [fact.started for fact in host.engine.containers(PROJECT, [CADDY]).values()]
     moments += [fact.written for fact in host.facts([path]).values()]
     return 0 <= time() - max(moments, default=0) < PATIENCE
-
-
-def _serving(host: Reader, container: str) -> bool:
-    fact = host.engine.containers(PROJECT, [container]).get(container)
-    return fact is not None and fact.state == "running" and fact.health in ("healthy", "")
-
-
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more

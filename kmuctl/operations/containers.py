@@ -19,6 +19,12 @@ RESTARTS_UNTIL_HOPELESS = 12
 _one_compose_at_a_time = Lock()
 
 
+def serving(host: Reader, *names: str) -> bool:
+    """Whether all of them run and are well."""
+    found = host.engine.containers(PROJECT, names)
+    return len(found) == len(names) and all(fact.serving for fact in found.values())
+
+
 def image_step(reference: str) -> Step:
     def check(host: Reader) -> Drift | None:
         return None if host.engine.image(reference) else Drift("not on this machine")

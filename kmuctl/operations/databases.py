@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kmuctl.model.errors import StepFailed
-from kmuctl.model.host import ContainerFact, DatabaseFact, Host, Reader
+from kmuctl.model.host import DatabaseFact, Host, Reader
 from kmuctl.model.service import Database
-from kmuctl.model.stack import PROJECT
-from kmuctl.model.step import Drift, Step
+from kmuctl.model.step import Drift, Step, unseen
+from kmuctl.operations.containers import serving
 from kmuctl.operations.vault import Vault, renewal
 
 SERVER = "postgres"
@@ -20,8 +20,8 @@ def database_step(database: Database, vault: Vault) -> Step:
     after = (f"container:{SERVER}", *([renewal(SUPERUSER_SECRET)] if SUPERUSER_SECRET in vault.previous else []))
 
     def check(host: Reader) -> Drift | None:
-        if not _serving(host.engine.containers(PROJECT, [SERVER]).get(SERVER)):
-            return Drift("can be seen when PostgreSQL runs", unknown=True)
+        if not serving(host, SERVER):
+            return unseen("PostgreSQL")
         fact = host.cluster.databases(superuser.reveal()).get(database.name)
         if fact is None:
             return Drift("to create")
@@ -38,10 +38,6 @@ def database_step(database: Database, vault: Vault) -> Step:
         host.cluster.close_database(superuser.reveal(), database.name)
 
     return Step(name=f"database:{database.name}", check=check, apply=apply, after=after, logs=(SERVER,))
-
-
-def _serving(fact: ContainerFact | None) -> bool:
-    return fact is not None and fact.state == "running" and fact.health == "healthy"
 
 
 def _refuse_foreign(database: Database, fact: DatabaseFact) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from itertools import groupby
 
 from kmuctl.model.host import Fact, Host, Reader
 from kmuctl.model.service import Data, Service
 from kmuctl.model.stack import Stack
-from kmuctl.model.step import Drift, Step
+from kmuctl.model.step import Drift, Step, few
 from kmuctl.operations.render import OWN, File
 
-MAX_NAMED = 3
 DOMAIN_FILE = "data/domain"
 """Beside the data: whose it is."""
 
@@ -27,7 +26,7 @@ def data_step(stack: Stack, service: Service) -> Step:
 
     def check(host: Reader) -> Drift | None:
         found = wrong(host)
-        return Drift(f"to make or to own: {_named(path.rsplit('/', 1)[1] for path in found)}") if found else None
+        return Drift(f"to make or to own: {few(path.rsplit('/', 1)[1] for path in found)}") if found else None
 
     def apply(host: Host) -> None:
         for path in wrong(host):
@@ -55,7 +54,7 @@ def _files_step(name: str, files: Mapping[str, File], folder: str) -> Step:
 
     def check(host: Reader) -> Drift | None:
         found = wrong(host)
-        return Drift(f"to write: {_named(path.removeprefix(folder + '/') for path in found)}") if found else None
+        return Drift(f"to write: {few(path.removeprefix(folder + '/') for path in found)}") if found else None
 
     def apply(host: Host) -> None:
         for path in wrong(host):
@@ -77,7 +76,7 @@ def stale_step(folder: str, files: Mapping[str, File], *, after: tuple[str, ...]
 
     def check(host: Reader) -> Drift | None:
         found = stale(host)
-        return Drift(f"to remove: {_named(found)}") if found else None
+        return Drift(f"to remove: {few(found)}") if found else None
 
     def apply(host: Host) -> None:
         for path in stale(host):
@@ -89,9 +88,3 @@ def stale_step(folder: str, files: Mapping[str, File], *, after: tuple[str, ...]
 def copy_step(name: str, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> Step:
     """One file with this content."""
     return _files_step(name, {path: File(content, "", mode, uid)}, path.rsplit("/", 1)[0])
-
-
-def _named(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - MAX_NAMED} more" if len(listed) > MAX_NAMED else ""
-    return ", ".join(listed[:MAX_NAMED]) + more

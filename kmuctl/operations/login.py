@@ -7,9 +7,9 @@ import re
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.stack import Stack
+from kmuctl.operations.authentik.api import WORKER
 
 MINUTES = 60
-WORKER = "authentik-worker"
 LINK = re.compile(r"^/recovery/use-token/\S+$", re.MULTILINE)
 
 

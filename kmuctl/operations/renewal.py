@@ -12,10 +12,11 @@ from kmuctl.model.errors import ConfigError
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret, assign, exchange
 from kmuctl.model.service import Service
-from kmuctl.model.stack import PROJECT, Stack
-from kmuctl.model.step import Drift, Step
-from kmuctl.operations.authentik.api import NOT_YET, WORKER, Api, serving
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Drift, Step, unseen
 from kmuctl.operations.authentik.api import SERVER as AUTHENTIK_SERVER
+from kmuctl.operations.authentik.api import WORKER, Api, not_serving
+from kmuctl.operations.containers import serving
 from kmuctl.operations.databases import SERVER, SUPERUSER_SECRET
 from kmuctl.operations.plan import at_least_once
 from kmuctl.operations.vault import Vault, renewal
@@ -74,9 +75,8 @@ def superuser_step(vault: Vault) -> Step:
     old, new = vault.previous[SUPERUSER_SECRET], vault.values[SUPERUSER_SECRET]
 
     def check(host: Reader) -> Drift | None:
-        fact = host.engine.containers(PROJECT, [SERVER]).get(SERVER)
-        if fact is None or fact.health != "healthy":
-            return Drift("can be seen when PostgreSQL runs", unknown=True)
+        if not serving(host, SERVER):
+            return unseen("PostgreSQL")
         return None if host.cluster.accepts("postgres", new.reveal()) else Drift("PostgreSQL has the old password")
 
     def apply(host: Host) -> None:
@@ -90,8 +90,8 @@ def token_step(vault: Vault) -> Step:
     old, new = Api(vault.previous[TOKEN]), Api(vault.values[TOKEN])
 
     def check(host: Reader) -> Drift | None:
-        if not serving(host):
-            return NOT_YET
+        if drift := not_serving(host):
+            return drift
         return None if new.welcome(host) else Drift("Authentik has the old token")
 
     def apply(host: Host) -> None:
@@ -105,7 +105,7 @@ def akadmin_step(vault: Vault) -> Step:
     api, new = Api(vault.values[TOKEN]), vault.values[BOOTSTRAP]
 
     def check(host: Reader) -> Drift | None:
-        return None if serving(host) else NOT_YET
+        return not_serving(host)
 
     def apply(host: Host) -> None:
         for account in api.rows(host, "core/users/?username=akadmin"):  # none, when somebody removed it

@@ -9,8 +9,9 @@ from urllib.parse import quote
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Call, Host, Reader, Reply
 from kmuctl.model.secrets import Secret, Secrets, password
-from kmuctl.model.stack import PROJECT, Stack
-from kmuctl.model.step import Drift, Step
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Drift, Step, unseen
+from kmuctl.operations.containers import serving
 from kmuctl.operations.render import Rendered
 
 CONTAINER, PORT = "synapse", 8008
@@ -30,9 +31,8 @@ def admin_step(domain: str, token: Secret, registration: Secret, *, after: tuple
     """The account exists, is a server administrator, and obeys our token."""
 
     def check(host: Reader) -> Drift | None:
-        fact = host.engine.containers(PROJECT, [CONTAINER]).get(CONTAINER)
-        if fact is None or fact.health != "healthy":
-            return Drift("can be seen when Synapse runs", unknown=True)
+        if not serving(host, CONTAINER):
+            return unseen("Synapse")
         reply = host.http.ask(as_admin(domain, token, f"/_synapse/admin/v1/users/{_user(domain)}/admin"))
         if reply.status == 403:
             return Drift("it has no administrator for kmuctl")

@@ -9,19 +9,17 @@ from typing import Any, TypeAlias
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Call, Host, Reader, Reply
 from kmuctl.model.secrets import Secret
-from kmuctl.model.stack import PROJECT
-from kmuctl.model.step import Drift
+from kmuctl.model.step import Drift, unseen
+from kmuctl.operations.containers import serving
 
 SERVER, WORKER, PORT = "authentik-server", "authentik-worker", 9000
 PAGE = 100
 """The most that Authentik gives at once."""
-NOT_YET = Drift("can be seen when Authentik runs", unknown=True)
 Row: TypeAlias = dict[str, Any]
 
 
-def serving(host: Reader) -> bool:
-    facts = host.engine.containers(PROJECT, [SERVER, WORKER])
-    return len(facts) == 2 and all(fact.health == "healthy" for fact in facts.values())
+def not_serving(host: Reader) -> Drift | None:
+    return None if serving(host, SERVER, WORKER) else unseen("Authentik")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.stack import PROJECT
 from kmuctl.model.step import Drift, Step
-from kmuctl.operations.authentik.api import NOT_YET, WORKER, Api, Row, serving
+from kmuctl.operations.authentik.api import WORKER, Api, Row, not_serving
 from kmuctl.operations.render import Rendered
 
 FOLDER = "blueprints/"
@@ -46,8 +46,8 @@ def blueprint_step(name: str, content: bytes, api: Api, *, after: tuple[str, ...
     founded = FOUNDATION.search(content.decode()) is not None
 
     def check(host: Reader) -> Drift | None:
-        if not serving(host):
-            return NOT_YET
+        if drift := not_serving(host):
+            return drift
         instance = next(iter(_instances(api, host, name)), None)
         if instance is None or instance["last_applied_hash"] != digest:
             # it sees new files by itself, often before it is asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kmuctl.model.host import Reader
 from kmuctl.model.step import Drift, Step, wait_only
-from kmuctl.operations.authentik.api import NOT_YET, Api, serving
+from kmuctl.operations.authentik.api import Api, not_serving
 
 OUTPOSTS, DEADLINE = ("authentik Embedded Outpost", "ldap"), 120
 
@@ -13,8 +13,8 @@ def outposts_step(api: Api, *, after: tuple[str, ...]) -> Step:
     """Each outpost is there and connected; without, every protected page and every mailbox is shut."""
 
     def check(host: Reader) -> Drift | None:
-        if not serving(host):
-            return NOT_YET
+        if drift := not_serving(host):
+            return drift
         present = {outpost["name"]: outpost["pk"] for outpost in api.rows(host, "outposts/instances/")}
         for name in OUTPOSTS:
             if name not in present:

@@ -14,7 +14,7 @@ from typing import Any
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret
 from kmuctl.model.step import Drift, Step
-from kmuctl.operations.authentik.api import NOT_YET, Api, Row, serving
+from kmuctl.operations.authentik.api import Api, Row, not_serving
 from kmuctl.operations.authentik.blueprints import apply_now, pending
 from kmuctl.operations.authentik.document import Entry, Tag, entries
 
@@ -65,8 +65,8 @@ def settings_step(own: Mapping[str, bytes], api: Api, secrets: Mapping[str, Secr
         return {name: first for name, first in firsts.items() if first}
 
     def check(host: Reader) -> Drift | None:
-        if not serving(host):
-            return NOT_YET
+        if drift := not_serving(host):
+            return drift
         late, changed = pending(own, api, host), changes(host)
         if by_hand := [first for name, first in changed.items() if name not in late]:
             return Drift(by_hand[0])

@@ -11,7 +11,7 @@ from time import sleep
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.step import Drift, Step
-from kmuctl.operations.authentik.api import NOT_YET, WORKER, Api, Row, serving
+from kmuctl.operations.authentik.api import WORKER, Api, Row, not_serving
 from kmuctl.operations.authentik.blueprints import switch
 
 COLLIDING = (
@@ -32,8 +32,8 @@ def upstream_step(api: Api, *, after: tuple[str, ...]) -> Step:
     """The worker has nothing left to apply, and will not undo what ours say."""
 
     def check(host: Reader) -> Drift | None:
-        if not serving(host):
-            return NOT_YET
+        if drift := not_serving(host):
+            return drift
         if unrest := _unrest(api, host):
             return Drift(unrest, unknown=True)
         automatic = [row["name"] for row in _colliding(api, host) if row["enabled"]]

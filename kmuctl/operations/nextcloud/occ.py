@@ -10,7 +10,8 @@ from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Answer, Call, Host, Reader
 from kmuctl.model.secrets import Secret
 from kmuctl.model.stack import PROJECT
-from kmuctl.model.step import Drift
+from kmuctl.model.step import Drift, unseen
+from kmuctl.operations.containers import serving
 
 CONTAINER, PORT = "nextcloud", 80
 AS_ITS_USER = ("setpriv", "--reuid=33", "--regid=33", "--clear-groups")
@@ -70,8 +71,7 @@ def call(path: str, password: Secret | None = None, user: str = "") -> Call:
 
 def status(host: Reader) -> dict[str, Any] | None:
     """What Nextcloud says of itself; None while it does not run."""
-    fact = host.engine.containers(PROJECT, [CONTAINER]).get(CONTAINER)
-    if fact is None or fact.health != "healthy":
+    if not serving(host, CONTAINER):
         return None
     try:
         reply = host.http.ask(call("/status.php"))
@@ -92,7 +92,7 @@ def not_serving(host: Reader) -> Drift | None:
     """Why nothing can be looked at now."""
     state = status(host)
     if state is None:
-        return Drift("can be seen when Nextcloud runs", unknown=True)
+        return unseen("Nextcloud")
     if state["maintenance"] or state["needsDbUpgrade"]:
         return Drift("can be seen after Nextcloud's maintenance", unknown=True)
     return None

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret, Secrets
 from kmuctl.model.stack import Stack
-from kmuctl.model.step import Drift, Step, wait_only
+from kmuctl.model.step import Drift, Step, few, unseen, wait_only
+from kmuctl.operations.containers import serving
 from kmuctl.operations.render import Rendered
-from kmuctl.operations.stalwart.plan import Change, differences, fulfil, read_plan
+from kmuctl.operations.stalwart.plan import differences, fulfil, read_plan
 from kmuctl.operations.stalwart.registry import CONTAINER, Registry, known_key
 from kmuctl.operations.stalwart.setup import PLAN
 
 RESTARTING = frozenset({"NetworkListener"})
 """Types that a reload does not reach (upstream/stalwart.md 3)."""
-NOT_YET = Drift("can be seen when Stalwart runs", unknown=True)
-MAX_NAMED = 2
 DEADLINE = 60
 FEW_TRIES = 3
 """Seconds: Stalwart counts wrong passwords, and shuts a name out after a hundred in a day."""
@@ -33,9 +32,8 @@ def directory_step(stack: Stack, secrets: Mapping[str, Secret], *, after: tuple[
     sender = Registry(user=(f"noreply@{stack.site.domain}", secrets["authentik_noreply_password"]))
 
     def check(host: Reader) -> Drift | None:
-        fact = host.engine.containers(stack.project, [CONTAINER]).get(CONTAINER)
-        if fact is None or fact.health != "healthy":
-            return NOT_YET
+        if not serving(host, CONTAINER):
+            return unseen("Stalwart")
         return None if sender.welcome(host) else Drift("Stalwart does not let noreply in: people cannot sign in either")
 
     return Step(
@@ -51,12 +49,11 @@ def settings_step(stack: Stack, rendered: Rendered, *, after: tuple[str, ...]) -
     unloaded = f"{stack.folder}/state/stalwart.unloaded"
 
     def check(host: Reader) -> Drift | None:
-        fact = host.engine.containers(stack.project, [CONTAINER]).get(CONTAINER)
         key = known_key(stack, host)
-        if fact is None or fact.health != "healthy" or key is None:
-            return NOT_YET
+        if key is None or not serving(host, CONTAINER):
+            return unseen("Stalwart")
         if found := differences(plan, Registry(key), host):
-            return Drift(_named(found))
+            return Drift(few((change.why for change in found), most=2, joint="; "))
         # it stands there from before the first change until after the reload: also when we are killed in between
         return Drift("changed settings are not loaded yet") if host.read(unloaded) is not None else None
 
@@ -75,8 +72,3 @@ def settings_step(stack: Stack, rendered: Rendered, *, after: tuple[str, ...]) -
         name="stalwart:settings", check=check, apply=apply, after=after, deadline=DEADLINE, logs=(CONTAINER,),
         hint=f"`kmuctl logs {CONTAINER}` shows more",
     )  # fmt: skip
-
-
-def _named(changes: Sequence[Change]) -> str:
-    more = f" and {len(changes) - MAX_NAMED} more" if len(changes) > MAX_NAMED else ""
-    return "; ".join(change.why for change in changes[:MAX_NAMED]) + more
