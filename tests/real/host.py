@@ -45,7 +45,8 @@ class RealHost:
         return {name: ContainerFact(state="running", health="healthy") for name in names}
 
     def _execute(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
-        assert command[0] == "ak"
-        self.sent.append(" ".join(command))
-        done = subprocess.run([*AK, *command[1:]], capture_output=True, text=True, check=False)
+        timeout, limit, ak, *words = command
+        assert (timeout, ak) == ("timeout", "ak")
+        self.sent.append(" ".join((ak, *words)))
+        done = subprocess.run([*AK, *words], capture_output=True, text=True, check=False, timeout=float(limit))
         return Answer(done.returncode, done.stdout, done.stderr)
