@@ -43,15 +43,25 @@ def test_a_changed_login_is_applied_and_seen() -> None:
     assert changed(go_up(host, apps={"dozzle": False})) == set()
 
 
+REFUSAL = """{"event": "Imported related module", "logger": "authentik.blueprints.apps"}
+Blueprint invalid
+\tauthentik.blueprints.v1.importer: Entry invalid: Serializer errors {'sub_mode': [ErrorDetail(string='"x" is not a \
+valid choice.', code='invalid_choice')]}: {'entry': {'model': 'authentik_providers_oauth2.oauth2provider', 'state': \
+'present', 'conditions': [], 'identifiers': {'name': 'synapse'}, 'attrs': {'client_secret': 's3cret', 'sub_mode': 'x'}, \
+'permissions': [], 'id': None, '_state': {'instance': None}}, 'schema_name': 'public', 'domain_url': None}
+\tauthentik.blueprints.v1.importer: Blueprint validation failed: {'schema_name': 'public', 'domain_url': None}
+"""
+"""Of the real 2026.8.0, which shows every value of the entry."""
+
+
 def test_a_blueprint_that_is_refused_says_which_entry_and_why() -> None:
     host = running()
-    host.http.authentik.refuses[LOGINS] = (
-        "Blueprint invalid\ncustom/20-logins.yaml: Entry invalid: grant_types: is required"
-    )
+    host.http.authentik.refuses[LOGINS] = REFUSAL
     outcome = go_up(host)["blueprint:20-logins"]
     assert outcome.state is State.FAILED
     assert outcome.cause == (
-        "Authentik refuses 20-logins.yaml: custom/20-logins.yaml: Entry invalid: grant_types: is required"
+        "Authentik refuses 20-logins.yaml: authentik_providers_oauth2.oauth2provider {'name': 'synapse'}: "
+        'sub_mode: "x" is not a valid choice.'
     )
 
 
