@@ -180,7 +180,7 @@ def recorded(host: FakeHost) -> list[str]:
         order.append(f"apply {command[-1]}")
         return execute(command, stdin)
 
-    engine.stop, engine.restart = stopping, restarting  # type: ignore[method-assign]
+    engine.stop, engine.restart = stopping, restarting  # type: ignore[method-assign, assignment]
     engine.compose_up, authentik.execute = starting, executing  # type: ignore[method-assign, assignment]
     return order
 
