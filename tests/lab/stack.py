@@ -56,6 +56,15 @@ def docker(*arguments: str, stdin: str = "") -> str:
     return done.stdout
 
 
+def api(site: LabSite, path: str, method: str = "GET", body: Any = None) -> Any:
+    """Authentik's own interface, with kmuctl's token."""
+    headers = {"Authorization": f"Bearer {site.secrets()['authentik_bootstrap_token']}"}
+    url = f"http://{address('authentik-server')}:9000/api/v3/{path}"
+    answer = httpx.request(method, url, headers=headers, json=body)
+    assert answer.is_success, answer.text
+    return answer.json() if answer.text else None
+
+
 @dataclass(frozen=True)
 class LabSite:
     """One trial site whose site file and host folder are the same folder."""

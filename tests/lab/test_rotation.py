@@ -5,10 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.lab.stack import LabSite, ids
+from tests.lab.stack import LabSite, api, ids
 from tests.lab.test_database import connect
 from tests.lab.test_mail import noreply, submission
-from tests.lab.test_wiring import api
 
 pytestmark = pytest.mark.lab
 GROWS = "synapse_retired_keys"

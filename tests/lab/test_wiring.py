@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
-import httpx
 import pytest
 
-from tests.lab.stack import LabSite, address
+from tests.lab.stack import LabSite, api
 
 pytestmark = pytest.mark.lab
-
-
-def api(site: LabSite, path: str) -> Any:
-    """Authentik's own interface, as kmuctl asks it."""
-    headers = {"Authorization": f"Bearer {site.secrets()['authentik_bootstrap_token']}"}
-    answer = httpx.get(f"http://{address('authentik-server')}:9000/api/v3/{path}", headers=headers)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 @pytest.mark.parametrize("name", ["10-base", "20-logins", "30-ldap"])

@@ -177,6 +177,16 @@ def users_change(call: Call) -> Response:
     return JSONResponse(show_user(call, user))
 
 
+def role_unassign(call: Call) -> Response:
+    """Takes rights on one object from a role."""
+    role = the(call, "authentik_rbac.role")
+    data = read_json(call, {"permissions", "model", "object_pk"})
+    target = next(row for row in call.rows.all(data["model"]) if str(row["pk"]) == data["object_pk"])
+    lost = [{"permission": name, "role": role["pk"]} for name in data["permissions"]]
+    target["_permissions"] = [grant for grant in target.get("_permissions", []) if grant not in lost]
+    return Response(status_code=204)
+
+
 def users_delete(call: Call) -> Response:
     call.rows.delete(the(call, "authentik_core.user")["pk"])
     return Response(status_code=204)
@@ -414,6 +424,12 @@ ROUTES: list[tuple[str, str, str | None, Handler]] = [
     ("DELETE", "/core/users/{key:int}/", "authentik_core.delete_user", users_delete),
     ("POST", "/core/users/{key:int}/set_password/", "authentik_core.reset_user_password", users_password),
     ("POST", "/core/users/{key:int}/recovery/", "authentik_core.reset_user_password", users_recovery),
+    (
+        "PATCH",
+        "/rbac/permissions/assigned_by_roles/{key}/unassign/",
+        "authentik_rbac.unassign_role_permissions",
+        role_unassign,
+    ),
     ("GET", "/core/groups/", "authentik_core.view_group", groups_list),
     ("POST", "/core/groups/", "authentik_core.add_group", groups_create),
     ("GET", "/core/groups/{key}/", "authentik_core.view_group", shows("authentik_core.group", show_group)),
