@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -57,13 +58,20 @@ def _everything(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run, and know the secrets by which they are asked."""
     renewed = tuple(step.name for service in stack.services for step in renewals(service, vault))
-    handed_on = {secret["target"] for secret in rendered.containers["authentik-worker"]["secrets"]}
     for wiring in (authentik.wiring, synapse.wiring, stalwart_settings.wiring, nextcloud.wiring, certs.wiring):
         for step in wiring(stack, vault.values, rendered):
             late = replace(step, after=(*step.after, *renewed))
             # the worker may have applied it before it had the new values
-            anew = step.name.startswith("blueprint:") and not handed_on.isdisjoint(vault.previous)
+            anew = not _handed_on(step, rendered).isdisjoint(vault.previous)
             yield at_least_once(late, "its secrets are new") if anew else late
+
+
+def _handed_on(step: Step, rendered: Rendered) -> set[str]:
+    """The secrets that a blueprint gives to Authentik."""
+    kind, _, name = step.name.partition(":")
+    if kind != "blueprint":
+        return set()
+    return set(re.findall(r"!File /run/secrets/(\w+)", rendered.files[f"blueprints/{name}.yaml"].content.decode()))
 
 
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:
