@@ -90,7 +90,7 @@ def free_text(text: str) -> str:
 def mail_address(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", text):
         raise ValueError("is not a mail address like `max@acme.example`")
-    return text
+    return text.lower()
 
 
 def record_name(text: str) -> str:

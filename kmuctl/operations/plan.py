@@ -9,7 +9,7 @@ from dataclasses import replace
 from threading import Event, Thread
 from time import monotonic
 
-from kmuctl.model.errors import KmuError
+from kmuctl.model.errors import HostError, KmuError
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.step import Drift, Outcome, State, Step, Working, wait_only
 
@@ -145,7 +145,7 @@ class _Crew:
     def _wait(self, step: Step) -> Drift | None:
         """Look until the step holds, at most for its deadline."""
         started = monotonic()
-        while (drift := step.check(self._host)) is not None:
+        while (drift := self._look_again(step)) is not None:
             elapsed = monotonic() - started
             if drift.tolerable or drift.hopeless or self._stop.is_set():
                 return drift
@@ -154,6 +154,13 @@ class _Crew:
             self._said.put(Working(step, drift.cause, elapsed))
             self._stop.wait(POLL_SECONDS)
         return None
+
+    def _look_again(self, step: Step) -> Drift | None:
+        """What cannot be asked just now may be restarting."""
+        try:
+            return step.check(self._host)
+        except HostError as error:
+            return Drift(error.message, hint=error.hint)
 
 
 def at_least_once(step: Step, cause: str) -> Step:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from kmuctl.model.host import Answer, Call, Reply
+from kmuctl.operations.authentik.people import PEOPLE
 from kmuctl.operations.authentik.settings import LISTS
 from kmuctl.operations.authentik.upstream import COLLIDING, TASKS
 from tests.fakes.authentik_objects import Objects
@@ -45,11 +46,14 @@ class FakeAuthentik:
         """How often the worker is too busy to say whether a path exists."""
         self.retrying = False
         """A task has failed, and waits for its next attempt."""
+        self.people: dict[int, dict[str, Any]] = {}
+        """Members of kmu-users by their keys."""
         self.objects = Objects(self._secret)
 
     def clone(self, host: FakeHost) -> FakeAuthentik:
         twin = copy.copy(self)
         twin.host, twin.applied, twin.refuses = host, dict(self.applied), dict(self.refuses)
+        twin.people = copy.deepcopy(self.people)
         twin.disabled, twin.objects = set(self.disabled), self.objects.clone(twin._secret)
         return twin
 
@@ -91,6 +95,9 @@ class FakeAuthentik:
         if (call.method, path) == ("POST", "core/tokens/authentik-bootstrap-token/set_key/"):
             self.token = call.body["key"]
             return Reply(204, "")
+        if call.method == "PATCH" and path.startswith("core/users/") and call.body.keys() == {"email"}:
+            self.people[int(path.split("/")[2])]["email"] = call.body["email"]
+            return Reply(200, "{}")
         if (call.method, path) == ("POST", "core/users/1/set_password/"):
             self.akadmin = call.body["password"]
             return Reply(204, "")
@@ -129,6 +136,8 @@ class FakeAuthentik:
             return self._known(unquote(listed.partition("=")[2]))
         if listed == "core/users/?username=akadmin":
             return [{"pk": 1, "username": "akadmin"}]
+        if listed == PEOPLE:
+            return [*self.people.values()]
         if listed == TASKS:
             self.busy -= 1
             return [{"retries": 0}] * (self.busy >= 0) + [{"retries": 3}] * self.retrying

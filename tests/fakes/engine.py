@@ -157,6 +157,8 @@ class FakeEngine:
         self.made[container].looks, self.made[container].started = 0, self.host.tick()
         if container == "coturn":
             self.host.http.coturn.start(self.made[container].folder)
+        if container == "authentik-ldap":
+            self.host.http.stalwart.reconnected()
         if self.scripts.get(container, Script()).cured_by_restart:
             del self.scripts[container]
 

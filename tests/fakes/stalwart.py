@@ -6,7 +6,7 @@ import json
 import sys
 from base64 import b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kmuctl.model.host import Answer, Call, Door, Reply
 from kmuctl.operations.certificates import serial
@@ -66,18 +66,21 @@ class _Service(server.Service):  # type: ignore[misc]
         return made
 
 
+BIND = "authentik_ldap_bind_password"
+
+
 class FakeStalwart:
     def __init__(self, host: FakeHost) -> None:
-        self.host = host
+        self.host, self.folder = host, ""
         self.service = _Service(MemoryStore(), keyring=_Keyring(host))
-        self.directory = True
-        """It may ask the directory."""
+        self.directory: Literal["", "empty", "closed"] = ""
+        """It finds nobody, until the outpost forgets who asked or for ever."""
 
     def clone(self, host: FakeHost) -> FakeStalwart:
         twin = FakeStalwart(host)
         twin.service.store._saved = dict(self.service.store._saved)
         twin.service.recovery_admin, twin.service.refused = self.service.recovery_admin, dict(self.service.refused)
-        twin.directory = self.directory
+        twin.directory, twin.folder = self.directory, self.folder
         twin.service.keyring.contexts = dict(self.service.keyring.contexts)
         twin.service.reload()
         return twin
@@ -92,11 +95,16 @@ class FakeStalwart:
         assert (door.port, door.starttls) in DOORS
         return self.shown(door.name)
 
+    def reconnected(self) -> None:
+        if self.directory == "empty":
+            self.directory = ""
+
     def forget(self) -> None:
         """Its database is a new one."""
         self.service.store = MemoryStore()
 
     def start(self, folder: str) -> None:
+        self.folder = folder
         environment = self.host.engine.made["stalwart"].definition["environment"]
         self.service.recovery_admin = environment.get("STALWART_RECOVERY_ADMIN", "")
         with self.service.store.transaction() as tables:
@@ -112,7 +120,11 @@ class FakeStalwart:
 
     def answer(self, call: Call) -> Reply:
         with self.service.store.transaction() as tables:
-            caller = self._person(call) or server.identify(self.service, tables, _authorization(call))
+            person = call.user is not None and "@" in call.user[0]
+            if person and self._refused_by_directory():
+                return Reply(500, '{"title": "Internal Server Error"}')
+            authorization = _authorization(call)
+            caller = self._person(call) if person else server.identify(self.service, tables, authorization)
             if caller is None:
                 return Reply(401, '{"title": "Unauthorized"}')
             if (call.method, call.path) == ("GET", "/jmap/session"):
@@ -124,9 +136,14 @@ class FakeStalwart:
             self.service.reload()
         return Reply(200, json.dumps(answer))
 
+    def _refused_by_directory(self) -> bool:
+        """The password that Stalwart binds with is not the one that Authentik knows."""
+        token = self.host.http.authentik.objects.the("authentik_core.token", identifier="ldapservice-bind")
+        return bool(token.get("key", "") != self.host.text(f"{self.folder}/secrets/stalwart/{BIND}"))
+
     def _person(self, call: Call) -> Any:
-        """Somebody of the directory: as Authentik has it, when it may be asked."""
-        if call.user is None or "@" not in call.user[0] or not self.directory:
+        """Somebody of the directory, as Authentik has it."""
+        if call.user is None or self.directory:
             return None
         token = self.host.http.authentik.objects.the("authentik_core.token", identifier="noreply-mail")
         known = token.get("key") == call.user[1].reveal() and call.user[0].startswith("noreply@")

@@ -43,15 +43,26 @@ def test_a_changed_login_is_applied_and_seen() -> None:
     assert changed(go_up(host, apps={"dozzle": False})) == set()
 
 
+REFUSAL = """{"event": "Imported related module", "logger": "authentik.blueprints.apps"}
+Blueprint invalid
+\tauthentik.blueprints.v1.importer: Entry invalid: Serializer errors {'sub_mode': [ErrorDetail(string='"x" is not a \
+valid choice.', code='invalid_choice')]}: {'entry': {'model': 'authentik_providers_oauth2.oauth2provider', 'state': \
+'present', 'conditions': [], 'identifiers': {'name': 'synapse'}, 'attrs': \
+{'client_secret': 's3cret', 'sub_mode': 'x'}, 'permissions': [], \
+'id': None, '_state': {'instance': None}}, 'schema_name': 'public', 'domain_url': None}
+\tauthentik.blueprints.v1.importer: Blueprint validation failed: {'schema_name': 'public', 'domain_url': None}
+"""
+"""Of the real 2026.8.0, which shows every value of the entry."""
+
+
 def test_a_blueprint_that_is_refused_says_which_entry_and_why() -> None:
     host = running()
-    host.http.authentik.refuses[LOGINS] = (
-        "Blueprint invalid\ncustom/20-logins.yaml: Entry invalid: grant_types: is required"
-    )
+    host.http.authentik.refuses[LOGINS] = REFUSAL
     outcome = go_up(host)["blueprint:20-logins"]
     assert outcome.state is State.FAILED
     assert outcome.cause == (
-        "Authentik refuses 20-logins.yaml: custom/20-logins.yaml: Entry invalid: grant_types: is required"
+        "Authentik refuses 20-logins.yaml: authentik_providers_oauth2.oauth2provider {'name': 'synapse'}: "
+        'sub_mode: "x" is not a valid choice.'
     )
 
 
@@ -179,6 +190,7 @@ def objects(host: FakeHost) -> Callable[..., Row]:
 
 OAUTH, PROXY = "authentik_providers_oauth2.oauth2provider", "authentik_providers_proxy.proxyprovider"
 OUTPOST, BINDING = "authentik_outposts.outpost", "authentik_policies.policybinding"
+APPLICATION = "authentik_core.application"
 RULE = ("authentik_policies_password.passwordpolicy", {"name": "default-password-change-password-policy"})
 EMBEDDED = (OUTPOST, {"managed": "goauthentik.io/outposts/embedded"})
 LOGIN = ("authentik_stages_user_login.userloginstage", {"name": "default-authentication-login"})
@@ -238,6 +250,29 @@ def test_what_is_removed_by_hand_comes_back() -> None:
     assert plan(host)["authentik:settings"].cause.startswith("policybinding `")
     assert plan(host)["authentik:settings"].cause.endswith(" is missing")
     assert changed(go_up(host)) == {"authentik:settings"}
+
+
+def test_who_else_may_open_an_administrators_page_is_told() -> None:
+    """K38: kmuctl takes nothing away that it did not give, but one more group bound to it is enough to be let in."""
+    host = running()
+    [key] = [row["pk"] for row in host.http.authentik.objects.rows[APPLICATION] if row["slug"] == "dozzle"]
+    host.http.authentik.objects.rows[BINDING].append({"pk": "by-hand", "target": key, "group": "kmu-users", "order": 9})
+    outcome = go_up(host)["authentik:settings"]
+    assert outcome.state is State.OK
+    assert outcome.warning.startswith("who may open `dozzle` is not kmuctl's alone to say")
+
+
+def test_mail_finds_whose_address_was_typed_with_capitals() -> None:
+    """Stalwart asks in small letters, Authentik compares letter by letter: mail would come back as refused."""
+    host = running()
+    people = host.http.authentik.people
+    people |= {7: {"pk": 7, "username": "erika", "email": "Erika@acme.example"}}
+    people |= {8: {"pk": 8, "username": "max", "email": "max@acme.example"}}
+    assert plan(host)["authentik:addresses"].cause == "mail would not find erika, whose address has capitals"
+    assert changed(go_up(host)) == {"authentik:addresses"}
+    assert [person["email"] for person in people.values()] == ["erika@acme.example", "max@acme.example"]
+    assert changed(plan(host)) == set()
+    assert "authentik:addresses" not in go_up(host, apps={"stalwart": False})
 
 
 def test_what_an_app_that_is_switched_off_left_behind_is_seen() -> None:

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from kmuctl.model.errors import StepFailed
+from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.step import Drift, Outcome, State, Step, Working
 from kmuctl.operations import plan
@@ -125,6 +125,34 @@ def test_the_deadline_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert events[-1].cause == "missing (waited 60 s)"
     assert {event.cause for event in events if isinstance(event, Working)} == {"missing"}
     assert len(looks) == 7
+
+
+def test_a_service_that_restarts_meanwhile_is_waited_for() -> None:
+    """It cannot be asked for a moment; what refuses for good is said at once."""
+    looks = iter([Drift("old"), HostError("no answer", hint="wait"), HostError("no answer"), None])
+
+    def check(host: Reader) -> Drift | None:
+        found = next(looks)
+        if isinstance(found, HostError):
+            raise found
+        return found
+
+    step = Step(name="a", check=check, apply=nothing, deadline=30)
+    outcome = bring([step], FakeHost())["a"]
+    assert (outcome.state, next(looks, "all seen")) == (State.CHANGE, "all seen")
+
+
+def test_a_service_that_stays_away_is_given_up_with_its_reason() -> None:
+    looks = iter([Drift("old")])
+
+    def check(host: Reader) -> Drift | None:
+        if found := next(looks, None):
+            return found
+        raise HostError("no answer", hint="look at it")
+
+    step = Step(name="a", check=check, apply=nothing, deadline=0)
+    outcome = bring([step], FakeHost())["a"]
+    assert (outcome.state, outcome.cause, outcome.hint) == (State.FAILED, "no answer", "look at it")
 
 
 def test_a_step_whose_work_keeps_silent_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,24 +158,39 @@ def test_settings_that_were_written_but_never_loaded_are_loaded_by_the_next_up()
     assert len(host.http.sent) == before + 1
 
 
-@pytest.mark.parametrize("container", ["postgres", "authentik-server", "authentik-worker", "authentik-ldap"])
-def test_mail_stops_before_its_directory_restarts(container: str) -> None:
-    """K84 PITFALLS 33: nobody's mailbox may seem not to exist; where nobody answers, other servers keep the mail."""
-    host = running()
-    host.engine.stop("kmu", container)
+def recorded(host: FakeHost) -> list[str]:
+    """What the engine is told from now on."""
     order: list[str] = []
-    stop, compose_up = host.engine.stop, host.engine.compose_up
+    engine, authentik = host.engine, host.http.authentik
+    stop, restart, compose_up, execute = engine.stop, engine.restart, engine.compose_up, authentik.execute
 
     def stopping(project: str, name: str) -> None:
         order.append(f"stop {name}")
         stop(project, name)
 
+    def restarting(project: str, name: str) -> None:
+        order.append(f"restart {name}")
+        restart(project, name)
+
     def starting(command: tuple[str, ...], folder: str | None, stdin: bytes) -> object:
         order.append(f"start {command[-1]}")
         return compose_up(command, folder, stdin)
 
-    host.engine.stop = stopping  # type: ignore[method-assign, assignment]
-    host.engine.compose_up = starting  # type: ignore[method-assign, assignment]
+    def executing(command: tuple[str, ...], stdin: bytes) -> object:
+        order.append(f"apply {command[-1]}")
+        return execute(command, stdin)
+
+    engine.stop, engine.restart = stopping, restarting  # type: ignore[method-assign, assignment]
+    engine.compose_up, authentik.execute = starting, executing  # type: ignore[method-assign, assignment]
+    return order
+
+
+@pytest.mark.parametrize("container", ["postgres", "authentik-server", "authentik-worker", "authentik-ldap"])
+def test_mail_stops_before_its_directory_restarts(container: str) -> None:
+    """K84 PITFALLS 33: nobody's mailbox may seem not to exist; where nobody answers, other servers keep the mail."""
+    host = running()
+    host.engine.stop("kmu", container)
+    order = recorded(host)
     assert plan(host)["container:stalwart"].cause.startswith(f"stops while {container} restarts ({container} is exited")
     outcomes = go_up(host)
     assert not states(outcomes, State.FAILED)
@@ -230,10 +245,48 @@ def test_listeners_changed_before_a_kill_are_opened_by_the_next_up() -> None:
     assert host.engine.made["stalwart"].started > started
 
 
-def test_a_directory_that_lets_nobody_in_is_named() -> None:
-    """K117 PITFALLS 32: after each `up` somebody has signed in through LDAP."""
+def test_a_changed_key_of_an_object_leaves_no_second_one() -> None:
     host = running()
-    host.http.stalwart.directory = False
+    [tracer] = [key for key, row in host.http.stalwart.rows("Tracer").items() if row["@type"] == "Stdout"]
+    [directory] = host.http.stalwart.rows("Directory")
+    host.http.stalwart.change("Tracer", update={tracer: {"ansi": True}})
+    host.http.stalwart.change("Directory", update={directory: {"description": "Our people"}})
+    assert changed(go_up(host)) == {"stalwart:settings"}
+    assert [row["ansi"] for row in host.http.stalwart.rows("Tracer").values() if row["@type"] == "Stdout"] == [False]
+    assert [row["description"] for row in host.http.stalwart.rows("Directory").values()] == ["Authentik LDAP"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cause"),
+    [
+        ("away", "Stalwart cannot ask the directory (it answers 500)"),
+        ("empty", "Stalwart does not let noreply in: people cannot sign in either"),
+    ],
+)
+def test_a_directory_that_lets_nobody_in_is_set_again(wrong: str, cause: str) -> None:
+    """K38, K117, PITFALLS 32: a lost right, or a password changed by hand; meanwhile nobody may hand in mail."""
+    host = running()
+    if wrong == "away":
+        host.http.authentik.objects.the("authentik_core.token", identifier="ldapservice-bind")["key"] = "another"
+    else:
+        host.http.stalwart.directory = "empty"
+    assert plan(host)["stalwart:directory"].cause == cause
+    order = recorded(host)
+    assert changed(go_up(host)) == {"stalwart:directory"}
+    assert order == [
+        "stop stalwart",
+        "apply custom/10-base.yaml",
+        "apply custom/30-ldap.yaml",
+        "restart authentik-ldap",
+        "start stalwart",
+    ]
+    assert changed(plan(host)) == set()
+
+
+def test_a_directory_that_stays_shut_is_said_once() -> None:
+    """Each look is a failed login of noreply: a hundred a day shut it out."""
+    host = running()
+    host.http.stalwart.directory = "closed"
     outcome = go_up(host, patient=False)["stalwart:directory"]
     assert outcome.state is State.FAILED
     assert outcome.cause == "Stalwart does not let noreply in: people cannot sign in either"

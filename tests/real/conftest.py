@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,24 +19,19 @@ import pytest
 from tests.real.host import AK, TOKEN, URL
 from tests.real.prepare import rendered
 
-HERE = Path(__file__).parent
 SMTP = os.environ.get("KMU_REAL_AUTHENTIK_SMTP", "")
+CUSTOM = os.environ.get("KMU_REAL_AUTHENTIK_BLUEPRINTS", "")
 LDAP = os.environ.get("KMU_REAL_AUTHENTIK_LDAP", "")
 PASSWORD = "Regenbogen-Fahrrad-17"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents and not URL:
-            item.add_marker(pytest.mark.skip(reason="KMU_REAL_AUTHENTIK is not set (tests/real/README.md)"))
 
 
 def needs(value: object, name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not value, reason=f"{name} is not set (tests/real/README.md)")
 
 
-needs_ak, needs_ldap, needs_smtp = (
+needs_ak, needs_custom, needs_ldap, needs_smtp = (
     needs(AK, "KMU_REAL_AUTHENTIK_AK"),
+    needs(CUSTOM, "KMU_REAL_AUTHENTIK_BLUEPRINTS"),
     needs(LDAP, "KMU_REAL_AUTHENTIK_LDAP"),
     needs(SMTP, "KMU_REAL_AUTHENTIK_SMTP"),
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -15,19 +17,34 @@ import httpx
 import jwt
 import pytest
 
+from kmuctl.model.errors import StepFailed
 from kmuctl.model.secrets import Secret
 from kmuctl.model.step import Outcome, State, Step, Working
 from kmuctl.operations import authentik
+from kmuctl.operations.authentik.blueprints import apply_now
 from kmuctl.operations.authentik.document import Entry, entries
 from kmuctl.operations.authentik.settings import LISTS, differences
 from kmuctl.operations.plan import converge
 from tests.real.browser import DIRECTORY, PUBLIC, RECOVERY, SIGN_ON, Browser, code_of, one_time_code
-from tests.real.conftest import LDAP, PASSWORD, Person, Postbox, ask, needs_ak, needs_ldap, needs_smtp, the
+from tests.real.conftest import (
+    CUSTOM,
+    LDAP,
+    PASSWORD,
+    Person,
+    Postbox,
+    ask,
+    needs,
+    needs_ak,
+    needs_custom,
+    needs_ldap,
+    needs_smtp,
+    the,
+)
 from tests.real.host import TOKEN, URL, RealHost
 from tests.real.prepare import rendered, site
 from tests.rendered.sites import Recognisable, secret_value
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, needs(URL, "KMU_REAL_AUTHENTIK")]
 BLUEPRINTS = ("10-base", "20-logins", "30-ldap")
 HOURS = 3600
 NOT_SHOWN = {("authentik_core.token", "key")}
@@ -105,6 +122,31 @@ def test_a_hand_made_change_is_put_right() -> None:
     assert (outcome.state, outcome.cause) == (State.CHANGE, "oauth2provider `nextcloud` has another `redirect_uris`")
     assert host.sent == ["ak apply_blueprint custom/20-logins.yaml"]
     assert the("providers/oauth2/?name=nextcloud")["redirect_uris"] == provider["redirect_uris"]
+
+
+BROKEN = """version: 1
+metadata: {name: kmu-broken, labels: {blueprints.goauthentik.io/instantiate: "false"}}
+entries:
+  - model: authentik_core.token
+    identifiers: {identifier: kmu-broken}
+    attrs: {key: s3cret, intent: nonsense, user: !Find [authentik_core.user, [username, akadmin]]}
+"""
+
+
+@needs_ak
+@needs_custom
+def test_a_refused_blueprint_names_its_entry() -> None:
+    """K35: which, and why; not the values that stand in it."""
+    path = Path(CUSTOM, "99-broken.yaml")
+    path.write_text(BROKEN, encoding="utf-8")
+    try:
+        with pytest.raises(StepFailed) as refused:
+            apply_now(RealHost(), "99-broken")  # type: ignore[arg-type]
+    finally:
+        path.unlink()
+    said = refused.value.message
+    assert "authentik_core.token {'identifier': 'kmu-broken'}: intent: " in said
+    assert "s3cret" not in said
 
 
 def test_a_wrong_token_says_so() -> None:
@@ -398,6 +440,32 @@ def test_the_directory_is_searched_by_its_service_alone(people: Any) -> None:
     with bound(person.username, PASSWORD) as other:
         assert other.result["description"] == "success"
         assert not other.search("dc=kmu,dc=test", "(cn=noreply)", attributes=["mail"])
+
+
+@needs_ak
+@needs_ldap
+def test_mail_finds_people_by_their_address(people: Any) -> None:
+    """K12, K67: with the filter of Stalwart's plan: one request for one person, letter by letter; members alone."""
+    person, stranger = people("kmu-users"), people()
+    assert found(person.mail) == [person.mail]
+    assert found(stranger.mail) == []
+    ask(f"core/users/{person.key}/", "PATCH", json={"email": person.mail.capitalize()})
+    assert found(person.mail) == []
+    assert bring(RealHost())["authentik:addresses"].state is State.CHANGE
+    assert found(person.mail) == [person.mail]
+
+
+def found(address: str) -> list[str]:
+    """Whom Stalwart would find."""
+    [directory] = [json.loads(line) for line in plan_lines() if '"object": "Directory"' in line]
+    wanted = directory["value"]["directory"]
+    with bound("ldapservice", secret_value("authentik_ldap_bind_password")) as service:
+        service.search(wanted["baseDn"], wanted["filterMailbox"].replace("?", address), attributes=["mail"])
+        return [str(entry.mail) for entry in service.entries]
+
+
+def plan_lines() -> list[str]:
+    return rendered().files["stalwart/plan.ndjson"].content.decode().splitlines()
 
 
 @needs_ldap

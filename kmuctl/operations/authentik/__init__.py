@@ -10,6 +10,7 @@ from kmuctl.model.step import Step
 from kmuctl.operations.authentik.api import SERVER, WORKER, Api
 from kmuctl.operations.authentik.blueprints import blueprint_steps, own_blueprints
 from kmuctl.operations.authentik.outposts import outposts_step
+from kmuctl.operations.authentik.people import addresses_step
 from kmuctl.operations.authentik.settings import settings_step
 from kmuctl.operations.authentik.upstream import upstream_step
 from kmuctl.operations.render import Rendered
@@ -24,3 +25,5 @@ def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]
     applied = tuple(step.name for step in steps)
     yield (settings := settings_step(own, api, secrets, after=applied))
     yield outposts_step(api, after=(settings.name, "container:authentik-ldap"))
+    if "stalwart" in stack:
+        yield addresses_step(api, after=(settings.name,))

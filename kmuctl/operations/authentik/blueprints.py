@@ -23,6 +23,13 @@ ATTEMPTS, LIMIT = 3, 600
 """Of a command or request that meets a busy worker, and the seconds that a command may take."""
 PAUSE = 2.0
 """Seconds between two attempts."""
+ENTRY = re.compile(
+    r"Entry invalid: (?P<why>.*?): \{'entry': \{'model': '(?P<model>[^']+)'.*?'identifiers': (?P<which>.*?), 'attrs'"
+)
+FIELD = re.compile(r"""'(\w+)': \[ErrorDetail\(string=(['"])(.*?)\2, code=""")
+EXCEPTION = re.compile(r"^[\w.]+: ", re.MULTILINE)
+"""What the command says of an entry, of a property of it, and when it crashes (seen in 2026.8.0)."""
+LENGTH = 500
 FOUNDATION = re.compile(r"\{name: (Default|System) - ")
 """In a blueprint that applies some of Authentik's own first."""
 
@@ -122,7 +129,10 @@ def apply_now(host: Host, name: str) -> None:
 
 
 def _refusal(said: str) -> str:
-    """What follows the last "Blueprint invalid": the entry and what is wrong with it. A crash says it at its end."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    last = max((index for index, line in enumerate(lines) if line == "Blueprint invalid"), default=len(lines) - 2)
-    return " ".join(lines[max(last + 1, 0) :] or ["it says nothing"])[:500]
+    """Which entry, and what is wrong with it. Not its values, which may be secret. A crash speaks at its end."""
+    if entries := [*ENTRY.finditer(said)]:
+        last = entries[-1]
+        why = "; ".join(f"{field}: {words}" for field, _, words in FIELD.findall(last["why"])) or last["why"]
+        return f"{last['model']} {last['which']}: {why}"[:LENGTH]
+    end = max((found.start() for found in EXCEPTION.finditer(said)), default=0)
+    return " ".join(said[end:].split())[-LENGTH:] or "it says nothing"

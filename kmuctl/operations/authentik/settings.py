@@ -6,7 +6,7 @@ that can be known here is compared with what Authentik says. Objects that no blu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +50,7 @@ LISTS = {
     "authentik_stages_user_write.userwritestage": "stages/user_write/",
 }
 """Where Authentik lists the objects of a model. People are not among them: who is in the company is not ours."""
+APPLICATION, BINDING = "authentik_core.application", "authentik_policies.policybinding"
 AT_ONCE = 4
 SECRETS = "/run/secrets/"
 Lists = Mapping[str, list[Row]]
@@ -59,21 +60,23 @@ def settings_step(own: Mapping[str, bytes], api: Api, secrets: Mapping[str, Secr
     """Nobody and nothing has changed our objects since the blueprints were applied."""
     documents = {name: entries(content) for name, content in own.items()}
 
-    def changes(host: Reader) -> dict[str, str]:
-        lists = _lists(api, host, documents)
+    def changes(lists: Lists) -> dict[str, str]:
         firsts = {name: next(differences(document, lists, secrets), "") for name, document in documents.items()}
         return {name: first for name, first in firsts.items() if first}
 
     def check(host: Reader) -> Drift | None:
         if drift := not_serving(host):
             return drift
-        late, changed = pending(own, api, host), changes(host)
-        if by_hand := [first for name, first in changed.items() if name not in late]:
+        late, lists = pending(own, api, host), _lists(api, host, documents)
+        if by_hand := [first for name, first in changes(lists).items() if name not in late]:
             return Drift(by_hand[0])
-        return Drift(f"can be seen when `{late[0]}` is applied", unknown=True) if late else None
+        if late:
+            return Drift(f"can be seen when `{late[0]}` is applied", unknown=True)
+        wider = [found for document in documents.values() for found in strangers(document, lists, secrets)]
+        return Drift(wider[0], tolerable=True) if wider else None
 
     def apply(host: Host) -> None:
-        for name in changes(host):
+        for name in changes(_lists(api, host, documents)):
             apply_now(host, name)
 
     return Step(
@@ -109,16 +112,22 @@ def _tags(value: Any) -> Iterator[Tag]:
 def differences(document: list[Entry], lists: Lists, secrets: Mapping[str, Secret]) -> Iterator[str]:
     """In words, what is not as the blueprint says."""
     view = _View(lists, secrets)
-    for entry in document:
-        if entry.model not in lists or view.open(entry.identifiers):
-            continue
-        row = view.find(entry.model, entry.identifiers)
-        if row is not None and entry.id:
-            view.known[entry.id] = row
+    for entry, row in view.matched(document):
         if entry.state == "present":
             yield from view.compare(entry, row)
         elif entry.state == "absent" and row is not None:
             yield f"{entry.name} is still there"
+
+
+def strangers(document: list[Entry], lists: Lists, secrets: Mapping[str, Secret]) -> Iterator[str]:
+    """In words, what somebody else bound to our applications: one that fits is enough to be let in."""
+    rows = [(entry.model, row) for entry, row in _View(lists, secrets).matched(document) if row]
+    ours = {row["pk"] for model, row in rows if model == BINDING}
+    slugs = {row["pk"]: row["slug"] for model, row in rows if model == APPLICATION}
+    for row in lists.get(BINDING, ()):
+        if row["target"] in slugs and row["pk"] not in ours:
+            slug = slugs[row["target"]]
+            yield f"who may open `{slug}` is not kmuctl's alone to say: Authentik has more bindings of that application"
 
 
 class _Unknown:
@@ -138,6 +147,16 @@ class _View:
     secrets: Mapping[str, Secret]
     known: dict[str, Row] = field(default_factory=dict)
     """Objects by the ids of their entries."""
+
+    def matched(self, document: Iterable[Entry]) -> Iterator[tuple[Entry, Row | None]]:
+        """Each entry that can be looked up, with its object."""
+        for entry in document:
+            if entry.model not in self.lists or self.open(entry.identifiers):
+                continue
+            row = self.find(entry.model, entry.identifiers)
+            if row is not None and entry.id:
+                self.known[entry.id] = row
+            yield entry, row
 
     def open(self, identifiers: Mapping[str, Any]) -> bool:
         return any(isinstance(self.resolve(value), _Unknown) for value in identifiers.values())

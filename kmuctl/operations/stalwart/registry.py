@@ -42,10 +42,13 @@ class Registry:
 
     def welcome(self, host: Reader) -> bool:
         """Whether Stalwart knows the caller."""
-        reply = host.http.ask(replace(self._call([]), method="GET", path="/jmap/session", body=None))
+        reply = self.session(host)
         if reply.status >= 400 and reply.status != 401:
             raise StepFailed(f"Stalwart answers {reply.status}: {reply.text[:200]}")
         return reply.status < 400
+
+    def session(self, host: Reader) -> Reply:
+        return host.http.ask(replace(self._call([]), method="GET", path="/jmap/session", body=None))
 
     def all(self, host: Reader, wanted: Mapping[str, list[str] | None]) -> dict[str, list[Row]]:
         """The rows of several types in few requests, those of the given ids or (None) all."""

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret, Secrets
 from kmuctl.model.stack import Stack
-from kmuctl.model.step import Drift, Step, few, unseen, wait_only
-from kmuctl.operations.containers import serving
+from kmuctl.model.step import Drift, Step, few, unseen
+from kmuctl.operations.authentik.blueprints import apply_now
+from kmuctl.operations.containers import compose_up, serving
 from kmuctl.operations.render import Rendered
 from kmuctl.operations.stalwart.plan import differences, fulfil, read_plan
 from kmuctl.operations.stalwart.registry import CONTAINER, Registry, known_key
@@ -17,8 +18,7 @@ from kmuctl.operations.stalwart.setup import PLAN
 RESTARTING = frozenset({"NetworkListener"})
 """Types that a reload does not reach (upstream/stalwart.md 3)."""
 DEADLINE = 60
-FEW_TRIES = 3
-"""Seconds: Stalwart counts wrong passwords, and shuts a name out after a hundred in a day."""
+OUTPOST, DIRECTORY_BLUEPRINTS = "authentik-ldap", ("10-base", "30-ldap")
 
 
 def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
@@ -28,19 +28,33 @@ def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]
 
 
 def directory_step(stack: Stack, secrets: Mapping[str, Secret], *, after: tuple[str, ...]) -> Step:
-    """noreply can sign in: the directory's own account may search, and its passwords are those of the secrets file."""
+    """noreply can sign in: the directory's own account may search, and its passwords are those of the secrets file.
+
+    Authentik shows neither keys of tokens nor what they are worth. Without the right to search, everybody is unknown to
+    it, and mail is refused for good: nobody may hand any in until that is mended.
+    """
     sender = Registry(user=(f"noreply@{stack.site.domain}", secrets["authentik_noreply_password"]))
 
     def check(host: Reader) -> Drift | None:
         if not serving(host, CONTAINER):
             return unseen("Stalwart")
-        return None if sender.welcome(host) else Drift("Stalwart does not let noreply in: people cannot sign in either")
+        status = sender.session(host).status
+        if status == 401:
+            # each look is a failed login: too many of them would shut noreply out
+            return Drift("Stalwart does not let noreply in: people cannot sign in either", hopeless=True)
+        return Drift(f"Stalwart cannot ask the directory (it answers {status})") if status >= 400 else None
+
+    def apply(host: Host) -> None:
+        host.engine.stop(stack.project, CONTAINER)
+        for name in DIRECTORY_BLUEPRINTS:
+            apply_now(host, name)
+        # it keeps what an account may do for as long as that is connected (seen in 2026.8.0)
+        host.engine.restart(stack.project, OUTPOST)
+        compose_up(host, stack.rendered, CONTAINER)
 
     return Step(
-        name="stalwart:directory", check=check, apply=wait_only, after=after, deadline=FEW_TRIES,
-        logs=(CONTAINER, "authentik-ldap"),
-        hint="did somebody change a password of the directory in the secrets file? Put the old one back, and use "
-        "`kmuctl secrets rotate` for it",
+        name="stalwart:directory", check=check, apply=apply, after=after, deadline=DEADLINE, logs=(CONTAINER, OUTPOST),
+        hint=f"what the directory needs was set again, in vain: `kmuctl logs {OUTPOST}` shows who is refused",
     )  # fmt: skip
 
 

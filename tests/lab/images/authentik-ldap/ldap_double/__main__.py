@@ -90,7 +90,10 @@ class Talk(socketserver.StreamRequestHandler):
         if self.bound is None:
             raise Refused(50, "anonymous search is not allowed")
         wanted = [name.decode().lower() for _, name in ber.split(items[7][1])]
+        exact = dict(ber.asked_for(items[6]))
         for name, attributes in self.server.directory.entries():
+            if any(attributes.get(key) != [value] for key, value in exact.items()):
+                continue
             if self.visible(name) and _below(name.lower(), base, scope) and ber.matches(items[6], attributes):
                 self.wfile.write(ber.message(number, ber.entry(name, _chosen(attributes, wanted))))
 

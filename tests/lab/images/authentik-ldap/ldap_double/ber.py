@@ -1,6 +1,6 @@
 """As much BER and as many LDAP messages as bind and search need."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 Item = tuple[int, bytes]
@@ -69,6 +69,18 @@ def entry(name: str, attributes: Attributes) -> bytes:
         pack(SEQUENCE, text(key), pack(SET, *[text(value) for value in values])) for key, values in attributes.items()
     ]
     return pack(ENTRY, text(name), pack(SEQUENCE, *rows))
+
+
+def asked_for(item: Item) -> Iterator[tuple[str, str]]:
+    """Attributes with the values that the real outpost hands on: the server compares them letter by letter."""
+    tag, content = item
+    if tag == 0xA0:
+        for part in split(content):
+            yield from asked_for(part)
+    elif tag == 0xA3:
+        (_, name), (_, value) = split(content)
+        if name in (b"cn", b"displayName", b"mail"):
+            yield name.decode(), value.decode()
 
 
 def matches(item: Item, attributes: Attributes) -> bool:

@@ -105,7 +105,14 @@ def apply_blueprints(settings: Settings, arguments: list[str]) -> int:
         except DryRun:
             continue
         except (BlueprintInvalid, OSError, UnicodeDecodeError, psycopg.Error) as error:
-            print(f"Blueprint invalid\n{path}: {error}", file=sys.stderr)
+            importer = "\tauthentik.blueprints.v1.importer:"
+            print(
+                "Blueprint invalid",
+                f"{importer} {error}",
+                f"{importer} Blueprint validation failed: {{}}",
+                sep="\n",
+                file=sys.stderr,
+            )
             return 1
     return 0
 

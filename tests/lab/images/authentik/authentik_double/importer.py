@@ -48,9 +48,15 @@ def apply(rows: Rows, text: str) -> None:
         try:
             _apply_entry(evaluator, entry)
         except BlueprintInvalid as error:
-            raise BlueprintInvalid(f"{entry.get('model')} {entry.get('identifiers')}: {error}") from error
+            raise BlueprintInvalid(_told(entry, str(error))) from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BlueprintInvalid(f"malformed entry {entry}: {error!r}") from error
+
+
+def _told(entry: dict[str, Any], why: str) -> str:
+    """As the real server tells it, values and all."""
+    shown = {"model": "", "state": "present", "conditions": [], "identifiers": {}, "attrs": {}, **entry}
+    return f"Entry invalid: {why}: { {'entry': shown, 'error': why} }"
 
 
 def _apply_entry(evaluator: Evaluator, entry: dict[str, Any]) -> None:

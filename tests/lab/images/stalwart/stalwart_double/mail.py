@@ -15,7 +15,7 @@ from ldap3.core.exceptions import LDAPException
 from ldap3.utils.conv import escape_filter_chars
 
 from .schema import resolve_secret
-from .server import Service, account_by_address, app_password_owner, is_recovery_admin, local_password_fits
+from .server import Service, Unreachable, account_by_address, app_password_owner, is_recovery_admin, local_password_fits
 from .store import Row
 from .webhooks import tell
 
@@ -25,10 +25,6 @@ GREETINGS = {
     "pop3": "+OK Stalwart POP3 at your service (double).",
     "manageSieve": '"IMPLEMENTATION" "Stalwart double"\r\n"SASL" "PLAIN"\r\n"STARTTLS"\r\nOK "Stalwart ManageSieve"',
 }
-
-
-class Unreachable(Exception):
-    """The LDAP directory does not answer: a temporary failure for every mail protocol."""
 
 
 def directory(service: Service) -> Row | None:

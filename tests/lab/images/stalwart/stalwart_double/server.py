@@ -85,6 +85,10 @@ def local_password_fits(row: Row, password: str) -> bool:
     return False
 
 
+class Unreachable(Exception):
+    """The LDAP directory does not answer: a temporary failure, whatever is asked."""
+
+
 def is_recovery_admin(service: Service, login: str, password: str) -> bool:
     name, _, secret = service.recovery_admin.partition(":")
     if not name or login != name:
@@ -128,13 +132,10 @@ def _password_caller(service: Service, tables: Tables, login: str, password: str
 
 def directory_knows(service: Service, login: str, password: str) -> bool:
     """People sign in here as they do to mail."""
-    from .mail import Unreachable, directory, ldap_login
+    from .mail import directory, ldap_login
 
     row = directory(service)
-    try:
-        return row is not None and "@" in login and ldap_login(row, login, password)
-    except Unreachable:
-        return False
+    return row is not None and "@" in login and ldap_login(row, login, password)
 
 
 def _account_caller(tables: Tables, key: str) -> Caller | None:
@@ -284,6 +285,8 @@ def application(service: Service) -> Starlette:
                     answer = action(request, tables, caller, body)
             except psycopg.OperationalError:
                 return problem(503, "data store is away")
+            except Unreachable:
+                return problem(500, "Internal Server Error")
             if answer.headers.get("x-double-reload"):
                 service.reload()
             return answer
