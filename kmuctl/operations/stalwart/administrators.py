@@ -21,11 +21,14 @@ give somebody with a mailbox the right: `kmuctl stalwart-cli query Account --whe
 
 def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
     if "stalwart" in stack and not stack.site.admin.email.lower().endswith(f"@{stack.site.domain}"):
-        yield administrators_step(stack, after=("stalwart:settings",))
+        yield administrators_step(stack, after=("stalwart:directory",))
 
 
 def administrators_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
-    """No wish that `up` could fulfil: who it is to be, the company decides."""
+    """No wish that `up` could fulfil: who it is to be, the company decides.
+
+    After the last step that may stop mail.
+    """
 
     def check(host: Reader) -> Drift | None:
         key = known_key(stack, host)
