@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from time import time
 
@@ -38,15 +39,15 @@ def show(console: Console, stack: Stack) -> None:
 def rotate(console: Console, stack: Stack, site: Path, names: Iterable[str]) -> bool:
     """Give each secret a new value, and have both sides know it; whether that is done."""
     makers = {name: maker(stack, name) for name in names}
-    return bring_up(console, stack, site, prepare=lambda host: _exchange(stack, host, makers))
+    prepare = partial(_exchange, stack, makers=makers)
+    return bring_up(console, stack, site, command="secrets rotate", prepare=prepare)
 
 
 def _exchange(stack: Stack, host: Host, makers: Mapping[str, Callable[[], str]]) -> None:
     """Write the new value beside the old one: from here on `kmuctl up` can finish it, whatever happens."""
     vault = open_vault(stack, host)
-    if vault.previous:
-        unfinished = ", ".join(old.upper() for old in vault.previous)
-        raise ConfigError(f"the rotation of {unfinished} is not finished", hint="run `kmuctl up` first")
+    if unfinished := [name.upper() for name in makers if name in vault.previous]:
+        raise ConfigError(f"the rotation of {', '.join(unfinished)} is not finished", hint="run `kmuctl up` first")
     if fresh := [name for name in makers if name in vault.fresh]:
         raise ConfigError(f"{fresh[0].upper()} is not made yet", hint="run `kmuctl up` first")
     text = vault.text

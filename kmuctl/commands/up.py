@@ -52,15 +52,18 @@ def _summary(counts: dict[str, int]) -> str:
 
 
 def run(
-    console: Console, stack: Stack, site: Path, only: str = "", *, pull: bool = False,
+    console: Console, stack: Stack, site: Path, only: str = "", *, pull: bool = False, command: str = "up",
     prepare: Callable[[Host], None] = lambda host: None,
 ) -> bool:  # fmt: skip
-    """Bring the stack up; whether everything holds. `prepare` comes first, when nobody else is at work."""
+    """Bring the stack up; whether everything holds. `prepare` comes first, when nobody else is at work.
+
+    `command` is what the admin typed, for the journal and for whoever finds us at work.
+    """
     console.if_interrupted = GOES_ON
     host = _fit_host(console, stack, only)
     open_vault(stack, host)  # a broken secrets file stops us before anything is written
     folder = stack.folder
-    with locked(host, folder, "up"), journaled(host, folder, "up", only=only) as end:
+    with locked(host, folder, command), journaled(host, folder, command, only=only) as end:
         started = monotonic()
         prepare(host)
         steps = _steps(stack, host, site, only, pull=pull)

@@ -117,7 +117,6 @@ class SecretSpec:
     """None: only the admin can know it, so it must stand in the secrets file."""
     sealed: bool = False
     """A new value would lock out or orphan existing data: never make a second one beside such data."""
-    when: Callable[[Site], bool] = always
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +154,8 @@ class Service:
     """Services that must be healthy before this one starts."""
     uses: tuple[str, ...] = ()
     """Secrets of other services that this one reads too."""
+    sends_mail: bool = False
+    """It reads the password that `Stack.outgoing` names."""
     routes: tuple[Route, ...] = ()
     ports: tuple[Port, ...] = ()
     records: Callable[[Site], tuple[Record, ...]] = no_records

@@ -13,6 +13,7 @@ from kmuctl.model.service import Container, Database, Network, Oidc, Port, Proxy
 from kmuctl.model.site import Site
 
 PROJECT = "kmu"
+RELAY_PASSWORD = "mail_relay_password"  # noqa: S105 (its name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,22 @@ class PublicRoute:
     host: str
     to: str
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Who takes the mail that the services themselves send: notices, invitations, the way back to a password."""
+
+    host: str
+    port: int
+    username: str
+    secret: str
+    sender: str
+
+    @property
+    def implicit_tls(self) -> bool:
+        """TLS from the first byte; at every other port it comes by STARTTLS."""
+        return self.port == 465
 
 
 @dataclass(frozen=True)
@@ -132,21 +149,31 @@ class Stack:
         return tuple(service for service in self.services if isinstance(service.login, Proxy))
 
     def secrets(self) -> tuple[SecretSpec, ...]:
-        """Every secret that this site needs, the sign-on clients' included."""
-        own = [spec for service in self.services for spec in service.secrets if spec.when(self.site)]
-        return (*own, *(SecretSpec(name=name) for name in self.client_secrets()))
+        """Every secret that this site needs, those of the sign-on's clients and of the relay included."""
+        own = [spec for service in self.services for spec in service.secrets]
+        relay = [SecretSpec(name=RELAY_PASSWORD, make=None)] if self.site.mail.relay else []
+        return (*own, *(SecretSpec(name=name) for name in self.client_secrets()), *relay)
 
     def readable(self, service: Service) -> frozenset[str]:
         """The names of the secrets that one service's files may hold."""
-        own = {spec.name for spec in service.secrets if spec.when(self.site)}
+        own = {spec.name for spec in service.secrets}
         client = {f"{service.name}_oidc_secret"} if isinstance(service.login, Oidc) else set()
         everyone = set(self.client_secrets()) if service.name == "authentik" else set()
+        sending = {self.outgoing.secret} if self.outgoing and service.sends_mail else set()
         known = {spec.name for spec in self.secrets()}
-        return frozenset((own | client | everyone | set(service.uses)) & known)
+        return frozenset((own | client | everyone | sending | set(service.uses)) & known)
 
     def client_secrets(self) -> list[str]:
         """Those of the sign-on's OpenID clients."""
         return [f"{service.name}_oidc_secret" for service in self.services if isinstance(service.login, Oidc)]
+
+    @property
+    def outgoing(self) -> Outgoing | None:
+        """The own mail server; without it the relay itself, and without that nobody sends."""
+        relay, sender = self.site.mail.relay, f"noreply@{self.site.domain}"
+        if "stalwart" in self:
+            return Outgoing(self.site.fqdn("mail"), 465, sender, "authentik_noreply_password", sender)
+        return Outgoing(relay.host, relay.port, relay.username, RELAY_PASSWORD, sender) if relay else None
 
     def memory(self) -> int:
         """The sum of all memory limits, in MiB."""

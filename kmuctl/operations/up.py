@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -11,13 +12,14 @@ from kmuctl.model.host import Host
 from kmuctl.model.service import Service
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
-from kmuctl.operations import authentik, caddy, certs, jitsi, nextcloud, synapse
+from kmuctl.operations import authentik, caddy, certs, chat, jitsi, nextcloud, synapse
 from kmuctl.operations.containers import built_image_step, container_step, image_step, network_steps, orphans_step
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
 from kmuctl.operations.plan import at_least_once, with_predecessors
 from kmuctl.operations.render import Rendered, render
 from kmuctl.operations.renewal import renewals
+from kmuctl.operations.stalwart import administrators
 from kmuctl.operations.stalwart import settings as stalwart_settings
 from kmuctl.operations.stalwart.pause import refusing_to_pause, with_mail_paused
 from kmuctl.operations.stalwart.setup import setup_step
@@ -27,6 +29,10 @@ from kmuctl.operations.vault import Vault, secrets_step, settled_step
 PANEL_IMAGE = "kmuctl-panel:"
 PREPARATIONS = {"stalwart": setup_step}
 """What comes before a container starts for people."""
+WIRINGS = (
+    authentik.wiring, synapse.wiring, stalwart_settings.wiring, administrators.wiring, nextcloud.wiring, certs.wiring,
+    chat.wiring,
+)  # fmt: skip
 
 
 def up(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
@@ -57,13 +63,20 @@ def _everything(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
 def _wire(stack: Stack, vault: Vault, rendered: Rendered) -> Iterator[Step]:
     """What is left to do inside the services once they run, and know the secrets by which they are asked."""
     renewed = tuple(step.name for service in stack.services for step in renewals(service, vault))
-    handed_on = {secret["target"] for secret in rendered.containers["authentik-worker"]["secrets"]}
-    for wiring in (authentik.wiring, synapse.wiring, stalwart_settings.wiring, nextcloud.wiring, certs.wiring):
+    for wiring in WIRINGS:
         for step in wiring(stack, vault.values, rendered):
             late = replace(step, after=(*step.after, *renewed))
             # the worker may have applied it before it had the new values
-            anew = step.name.startswith("blueprint:") and not handed_on.isdisjoint(vault.previous)
+            anew = not _handed_on(step, rendered).isdisjoint(vault.previous)
             yield at_least_once(late, "its secrets are new") if anew else late
+
+
+def _handed_on(step: Step, rendered: Rendered) -> set[str]:
+    """The secrets that a blueprint gives to Authentik."""
+    kind, _, name = step.name.partition(":")
+    if kind != "blueprint":
+        return set()
+    return set(re.findall(r"!File /run/secrets/(\w+)", rendered.files[f"blueprints/{name}.yaml"].content.decode()))
 
 
 def _prepare(stack: Stack, vault: Vault, rendered: Rendered, site_file: bytes) -> Iterator[Step]:

@@ -14,6 +14,7 @@ SERVICE = Service(
         Container(name="authentik-ldap", image="ghcr.io/goauthentik/ldap:2026.8.5", uid=1000, memory=96, deadline=120),
     ),
     needs=("postgres",),
+    sends_mail=True,
     routes=(Route("auth", "authentik-server", 9000),),
     databases=(Database("authentik"),),
     networks=(Network("directory", 2),),

@@ -29,7 +29,7 @@ SERVICE = Service(
         Container(name="nextcloud-valkey", image="valkey/valkey:9.1.1", uid=999, memory=96),
     ),
     needs=("postgres",),
-    uses=("authentik_noreply_password",),
+    sends_mail=True,
     routes=(Route("cloud", "nextcloud", 80),),
     records=records,
     databases=(Database("nextcloud"),),

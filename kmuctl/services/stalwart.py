@@ -2,12 +2,8 @@
 
 from hashlib import sha256
 
-from kmuctl.model.service import Container, Data, Database, Network, Port, Record, Route, SecretSpec, Service, secrets
+from kmuctl.model.service import Container, Data, Database, Network, Port, Record, Route, Service, secrets
 from kmuctl.model.site import Site
-
-
-def with_relay(site: Site) -> bool:
-    return site.mail.relay is not None
 
 
 def records(site: Site) -> tuple[Record, ...]:
@@ -52,7 +48,7 @@ SERVICE = Service(
         Container(name="stalwart", image="stalwartlabs/stalwart:v0.16.18", uid=2000, memory=576, deadline=240),
     ),
     needs=("postgres", "authentik"),
-    uses=("authentik_ldap_bind_password",),
+    uses=("authentik_ldap_bind_password", "mail_relay_password"),
     routes=(
         Route("mail", "stalwart", 8080),
         Route("autoconfig", "stalwart", 8080),
@@ -69,10 +65,7 @@ SERVICE = Service(
     records=records,
     databases=(Database("stalwart"),),
     networks=(Network("mail", 7),),
-    secrets=(
-        *secrets("stalwart_db_password", "stalwart_metrics_password", "stalwart_webhook_key"),
-        SecretSpec(name="mail_relay_password", make=None, when=with_relay),
-    ),
+    secrets=secrets("stalwart_db_password", "stalwart_metrics_password", "stalwart_webhook_key"),
     data=(Data("data", uid=2000), Data("certs", uid=2000)),
     launcher={"de": "E-Mail", "en": "Mail"},
 )

@@ -10,7 +10,8 @@ SERVICE = Service(
         Container(name="synapse", image="ghcr.io/element-hq/synapse:v1.163.2", uid=991, memory=640, deadline=180),
     ),
     needs=("postgres",),
-    uses=("turn_secret", "authentik_noreply_password"),
+    uses=("turn_secret",),
+    sends_mail=True,
     routes=(Route("matrix", "synapse", 8008),),
     databases=(Database("synapse", collation="C"),),
     secrets=(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -406,6 +409,33 @@ def test_stalwarts_tool_has_the_key_and_shows_it_to_nobody(
     assert "--network kmu_mail --cap-drop ALL" in said
     assert Path("token").read_text() == key
     assert key not in said
+
+
+def test_a_plan_reaches_stalwarts_tool_by_standard_input(
+    up: FakeHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its container mounts nothing, so it could read no path of this machine."""
+    docker(monkeypatch, tmp_path, 'echo "$@" >said; cat >got')
+    plan = Path("plan.ndjson")
+    plan.write_text('{"@type": "update"}\n')
+    with standard_input(plan):
+        kmuctl("stalwart-cli", "apply", "--stdin")
+    assert Path("got").read_text() == plan.read_text()
+    said = Path("said").read_text()
+    assert (" --interactive " in said, " --tty " in said, "--volume" in said) == (True, False, False)
+
+
+@contextmanager
+def standard_input(path: Path) -> Iterator[None]:
+    """As a shell's `<path` does it, for the programs that we start."""
+    kept = os.dup(0)
+    with path.open("rb") as file:
+        os.dup2(file.fileno(), 0)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
 
 
 def test_stalwarts_tool_before_and_without_stalwart(host: FakeHost) -> None:

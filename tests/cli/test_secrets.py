@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.cli.runner import as_json, kmuctl, site_file
@@ -50,17 +52,28 @@ def test_several_are_rotated_at_once(up: FakeHost) -> None:
 
 
 def test_a_rotation_that_failed_says_how_to_go_on(up: FakeHost) -> None:
-    """The list shows it, a second one is refused, and the next `up` finishes it."""
+    """The list shows it, the same one again is refused, others go on, and the next `up` finishes all of them."""
+    old = values(up)
     up.http.authentik.refuses["custom/10-base.yaml"] = "Entry invalid"
     kmuctl("secrets", "rotate", "AUTHENTIK_NOREPLY_PASSWORD", code=1)
     known = as_json(kmuctl("secrets", "list", "--json"))["secrets"]
     [state] = [item["state"] for item in known if item["name"] == "authentik_noreply_password"]
     assert state == "rotation not finished: run `kmuctl up`"
-    refused = kmuctl("secrets", "rotate", "TURN_SECRET", code=2).stderr
+    refused = kmuctl("secrets", "rotate", "TURN_SECRET", "AUTHENTIK_NOREPLY_PASSWORD", code=2).stderr
     assert "the rotation of AUTHENTIK_NOREPLY_PASSWORD is not finished" in refused
+    kmuctl("secrets", "rotate", "POSTGRES_PASSWORD", code=1)
+    unfinished = {"AUTHENTIK_NOREPLY_PASSWORD", "POSTGRES_PASSWORD"}
+    assert {name for name in values(up) if name.endswith("_PREVIOUS")} == {f"{name}_PREVIOUS" for name in unfinished}
     up.http.authentik.refuses.clear()
     kmuctl("up")
-    assert "PREVIOUS" not in up.text(PATH)
+    assert {name for name, value in values(up).items() if old.get(name) != value} == unfinished
+    assert up.cluster.superuser == values(up)["POSTGRES_PASSWORD"]
+
+
+def test_the_journal_says_what_was_typed(up: FakeHost) -> None:
+    kmuctl("secrets", "rotate", "TURN_SECRET")
+    journal = [json.loads(line) for line in up.text(f"{FOLDER}/state/journal.jsonl").splitlines()]
+    assert [entry["command"] for entry in journal] == ["up", "up", "secrets rotate", "secrets rotate"]
 
 
 def test_an_unknown_name_is_refused_before_anything_is_written(up: FakeHost) -> None:

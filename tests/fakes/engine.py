@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 
 from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Answer, ContainerFact
+from kmuctl.operations.chat import VISIT
+from tests.fakes.caddy import visit
 from tests.fakes.certificates import issued
 from tests.fakes.untaught import Untaught
 
@@ -135,6 +137,8 @@ class FakeEngine:
         if (container, tuple(command[:2])) == ("caddy", ("caddy", "adapt")):
             answer = json.dumps({"adapted": stdin.decode()})
             return Answer(1, "", f"Error: {self.caddy_refuses}") if self.caddy_refuses else Answer(0, answer)
+        if (container, tuple(command[:-3])) == ("caddy", VISIT):
+            return visit(self.host, self._caddyfile, command[-3:])
         if container == "caddy" and command[0] == "curl":
             return Answer(0, json.dumps({"adapted": self._caddyfile}))
         if program := self.host.http.programs.get(container):

@@ -46,6 +46,8 @@ class FakeSynapse:
         raise Untaught(f"execute synapse: {' '.join(command)}")
 
     def answer(self, call: Call) -> Reply:
+        if call.path == "/_matrix/client/versions":
+            return _reply(200, versions=["v1.18"])
         address = urlsplit(call.path)
         below = unquote(address.path.removeprefix(ADMINISTRATION))
         if below == "register":

@@ -12,9 +12,11 @@ import pytest
 from kmuctl.model.errors import ConfigError
 from kmuctl.model.secrets import signing_key
 from kmuctl.model.service import Oidc, Port, Proxy, Record, Service
+from kmuctl.model.stack import Outgoing
 from kmuctl.services import CATALOG, NAMES
 from tests.support import stack
 
+WITHOUT_MAIL = {"apps": {"stalwart": False}}
 OFF_ALONE = sorted(
     service.name
     for service in CATALOG
@@ -285,11 +287,28 @@ def test_secrets_of_an_app_that_is_off_are_nobodys() -> None:
 
 
 def test_the_relay_password_exists_with_a_relay_only() -> None:
-    """L20's ground."""
+    """L20: read by the mail server, or by whoever sends without one."""
     relay = {"relay": {"host": "smtp.provider.example", "username": "acme"}}
     assert "mail_relay_password" not in {spec.name for spec in stack().secrets()}
-    (spec,) = [spec for spec in stack(mail=relay).secrets() if spec.name == "mail_relay_password"]
-    assert spec.make is None
+    for changes, readers in (({}, {"stalwart"}), (WITHOUT_MAIL, {"authentik", "nextcloud", "synapse"})):
+        present = stack(mail=relay, **changes)
+        (spec,) = [spec for spec in present.secrets() if spec.name == "mail_relay_password"]
+        assert spec.make is None
+        reading = {service.name for service in present.services if spec.name in present.readable(service)}
+        assert reading == readers
+
+
+def test_who_takes_the_services_own_mail() -> None:
+    """L20: the own server, without it the relay, without both nobody."""
+    relay = {"relay": {"host": "smtp.provider.example", "port": 465, "username": "acme"}}
+    ours = Outgoing(
+        "mail.acme.example", 465, "noreply@acme.example", "authentik_noreply_password", "noreply@acme.example"
+    )
+    assert stack().outgoing == stack(mail=relay).outgoing == ours
+    assert stack(mail=relay, **WITHOUT_MAIL).outgoing == Outgoing(
+        "smtp.provider.example", 465, "acme", "mail_relay_password", "noreply@acme.example"
+    )
+    assert stack(**WITHOUT_MAIL).outgoing is None
 
 
 def test_what_data_depends_on_is_sealed() -> None:

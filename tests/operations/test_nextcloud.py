@@ -11,7 +11,7 @@ from kmuctl.model.secrets import parse
 from kmuctl.model.step import State
 from kmuctl.operations.caddy import ca_certificate
 from tests.fakes import FakeHost
-from tests.operations.scenes import FOLDER, changed, empty, forget, go_up, plan, running
+from tests.operations.scenes import FOLDER, changed, empty, forget, go_up, plan, running, states
 from tests.support import stack
 
 APPS = "nextcloud:apps"
@@ -239,6 +239,21 @@ def test_mail_that_is_switched_off_leaves_no_password_behind() -> None:
     assert [key for key in host.http.nextcloud.system if key.startswith("mail_")] == []
     host.http.nextcloud.system["mail_smtphost"] = "smtp.provider.example"
     assert changed(go_up(host, apps={"stalwart": False})) == set()
+
+
+def test_a_relay_that_is_taken_away_leaves_no_password_behind() -> None:
+    """K50, L20."""
+    host = running()
+    off: dict[str, Any] = {"apps": {"stalwart": False}}
+    relay: dict[str, Any] = {"mail": {"relay": {"host": "smtp.provider.example", "username": "acme"}}}
+    path = f"{FOLDER}/secrets.env"
+    host.write(path, host.text(path).encode() + b"MAIL_RELAY_PASSWORD=pass-word\n", mode=0o600)
+    assert not states(go_up(host, **off, **relay), State.FAILED)
+    assert host.http.nextcloud.system["mail_smtphost"] == "smtp.provider.example"
+    assert changed(plan(host, **off, **relay)) == set()
+    go_up(host, **off)
+    assert [key for key in host.http.nextcloud.system if key.startswith("mail_")] == []
+    assert changed(plan(host, **off)) == set()
 
 
 def test_the_way_in_for_emergencies_is_proven_and_mended() -> None:

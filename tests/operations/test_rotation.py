@@ -141,6 +141,21 @@ def test_a_secret_that_a_blueprint_hands_on_has_it_applied_again(name: str) -> N
     assert len([path for path, (digest, _) in host.http.authentik.applied.items() if digest != before[path]]) == 1
 
 
+def test_a_secret_that_no_blueprint_hands_on_has_none_applied_again() -> None:
+    """Authentik's own: its worker reads it, and gives it to nobody."""
+    host = running()
+    rotate(host, "authentik_db_password")
+    outcomes = go_up(host)
+    blueprints = {name: outcome.state for name, outcome in outcomes.items() if name.startswith("blueprint:")}
+    assert set(blueprints.values()) == {State.OK}
+
+
+def test_a_blueprint_is_applied_again_for_its_own_secrets_only() -> None:
+    host = running()
+    rotate(host, "authentik_ldap_token")
+    assert {name for name in changed(go_up(host)) if name.startswith("blueprint:")} == {"blueprint:30-ldap"}
+
+
 def test_a_secret_that_is_not_ours_is_left_to_its_owner() -> None:
     site = stack(mail={"relay": {"host": "smtp.acme.example", "username": "acme"}})
     with pytest.raises(ConfigError, match="MAIL_RELAY_PASSWORD is not kmuctl's"):

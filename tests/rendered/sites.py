@@ -59,6 +59,7 @@ SITES: dict[str, dict[str, Any]] = {
         }
     },
     "relay": {"mail": {"relay": {"host": "smtp.provider.example", "username": "acme"}}},
+    "relay alone": {"mail": {"relay": {"host": "smtp.provider.example", "username": "acme"}}, **without("stalwart")},
     "no public address": {"host": {}},
     "short memory": {"chat": {"retention": "365d"}},
     "English": {"language": "en", "timezone": "Europe/London"},

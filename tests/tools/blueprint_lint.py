@@ -49,6 +49,7 @@ REQUESTS = {
     "authentik_providers_oauth2.oauth2provider": "OAuth2Provider",
     "authentik_providers_oauth2.scopemapping": "ScopeMapping",
     "authentik_providers_proxy.proxyprovider": "ProxyProvider",
+    "authentik_providers_saml.samlprovider": "SAMLProvider",
     "authentik_rbac.role": "Role",
     "authentik_stages_authenticator_static.authenticatorstaticstage": "AuthenticatorStaticStage",
     "authentik_stages_authenticator_validate.authenticatorvalidatestage": "AuthenticatorValidateStage",
@@ -85,6 +86,8 @@ UPSTREAM = frozenset({
     ("authentik_stages_user_login.userloginstage", "name", "default-authentication-login"),
     *(("authentik_providers_oauth2.scopemapping", "managed", SCOPES + scope)
       for scope in ("openid", "email", "profile", "entitlements", "offline_access", "authentik_api")),
+    *(("authentik_providers_saml.samlpropertymapping", "managed", f"goauthentik.io/providers/saml/{name}")
+      for name in ("upn", "name", "email", "username", "uid", "groups", "ms-windowsaccountname")),
 })  # fmt: skip
 """What a fresh 2026.8 has: may be looked up, and changed without naming every required field."""
 UPSTREAM_BLUEPRINTS = frozenset({
@@ -314,6 +317,8 @@ def _own_rules(entry: Mapping[str, Any]) -> Iterator[str]:
             yield from _oauth2(data)
         case "authentik_providers_proxy.proxyprovider":
             yield from _proxy(data)
+        case "authentik_providers_saml.samlprovider":
+            yield from _saml(data)
         case "authentik_core.token":
             yield from _token(data)
         case "authentik_policies.policybinding" if len({"group", "user", "policy"} & data.keys()) != 1:
@@ -338,6 +343,15 @@ def _proxy(data: Mapping[str, Any]) -> Iterator[str]:
             re.compile(line)
         except re.error as error:
             yield f"skip_path_regex `{line}`: {error}"
+
+
+def _saml(data: Mapping[str, Any]) -> Iterator[str]:
+    if not data.get("signing_kp"):
+        yield "signing_kp is missing: anybody could say who somebody is"
+    elif not (data.get("sign_assertion") or data.get("sign_response")):
+        yield "a key, but nothing to sign: the server refuses that, whatever its default"
+    if not data.get("property_mappings"):
+        yield "property_mappings is empty: the app would learn nothing of a person"
 
 
 def _token(data: Mapping[str, Any]) -> Iterator[str]:

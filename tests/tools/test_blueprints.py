@@ -163,13 +163,15 @@ def test_the_directory_asks_for_no_second_factor_and_no_browser_in(changes: dict
 
 
 def test_a_forgotten_password_is_mailed_only_where_mail_is_sent() -> None:
-    """U1: through the stack's own server, as noreply."""
+    """U1, L20: through the stack's own server, as noreply, or through the relay."""
     stage = "authentik_stages_identification.identificationstage", "default-authentication-identification"
     without = {"apps": {"stalwart": False}}
     assert named(stage[0])[stage[1]]["recovery_flow"] == Tag("KeyOf", "recovery")
     assert named(stage[0], **without)[stage[1]]["recovery_flow"] is None
     assert "AUTHENTIK_EMAIL__HOST: mail.acme.example" in rendered()["compose.yaml"].replace('"', "")
     assert "AUTHENTIK_EMAIL" not in rendered(**without)["compose.yaml"]
+    through_relay = without | {"mail": {"relay": {"host": "smtp.provider.example", "username": "acme"}}}
+    assert named(stage[0], **through_relay)[stage[1]]["recovery_flow"] == Tag("KeyOf", "recovery")
 
 
 def test_open_paths_of_a_proxied_app_are_exact() -> None:

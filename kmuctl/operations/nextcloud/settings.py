@@ -117,8 +117,20 @@ def _configuration(stack: Stack, seen: Snapshot) -> Iterator[Change]:
     wanted = {**CACHES, **seen.ours}
     if wrong := [key for key in wanted if seen.system.get(key) != wanted[key]]:
         yield Change(f"not in effect: {', '.join(wrong)}", INSTALL)
-    # every write of Nextcloud copies all values, from wherever they come, into config.php
-    if "mail_smtphost" not in seen.ours and seen.system.get("mail_smtphost") == stack.site.fqdn("mail"):
+    yield from _former_mail(stack, seen)
+
+
+def _former_mail(stack: Stack, seen: Snapshot) -> Iterator[Change]:
+    """Every write of Nextcloud copies all values, from wherever they come, into config.php.
+
+    The own server is known by its name; a relay that is in use is noted, for the day on which it is none any more.
+    """
+    noted, host = seen.apps.get(MARKS, {}).get("relay"), seen.system.get("mail_smtphost")
+    if stack.outgoing:
+        if "stalwart" not in stack and noted != stack.outgoing.host:
+            command = occ("config:app:set", MARKS, "relay", f"--value={stack.outgoing.host}")
+            yield Change("its mail goes through the relay", command)
+    elif host and host in (stack.site.fqdn("mail"), noted):
         for key in sorted(key for key in seen.system if key.startswith("mail_")):
             yield Change("left over from a mail server of ours", occ("config:system:delete", key))
 
