@@ -48,7 +48,7 @@ class Consumer:
 
 
 CALLS = Consumer("coturn", "turn", ((5349, ""),))
-MAIL = Consumer("stalwart", "mail", ((993, ""), (465, ""), (587, "smtp"), (25, "smtp")), ("stalwart:settings",))
+MAIL = Consumer("stalwart", "mail", ((993, ""), (465, ""), (587, "smtp"), (25, "smtp")), ("stalwart:directory",))
 INSIDE = {"@type": "File", "filePath": f"/certs/{MAIL.host}.pem"}
 """The file as Stalwart's container sees it."""
 

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from email.message import EmailMessage
 from functools import partial
 from pathlib import Path
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from kmuctl.model.errors import StepFailed
@@ -50,6 +52,12 @@ def host() -> Any:
     fulfil(plan(), Registry(user=admin()), host)
     load(host)
     return host
+
+
+@pytest.fixture(autouse=True)
+def slowly() -> None:
+    """It lets one address connect five times a second."""
+    sleep(0.3)
 
 
 def load(host: Any) -> None:
@@ -92,6 +100,38 @@ def test_a_key_is_as_good_as_the_administrator_until_it_is_removed(host: Any) ->
     assert differences(plan(), key, host) == []
     people.change(host, "ApiKey", destroy=[made["id"]], **owner)
     assert not key.welcome(host)
+
+
+def test_the_first_admin_administers_mail_and_noreply_does_not(host: Any) -> None:
+    """K47: with the password of the directory; `stalwart:directory` is answered as it expects."""
+    [domain] = person("max").rows(host, "Domain")
+    assert domain["name"] == DOMAIN
+    with pytest.raises(StepFailed, match="Stalwart refuses Domain"):
+        person("noreply").rows(host, "Domain")
+    assert person("noreply").welcome(host)
+    assert not person("noreply", "wrong").welcome(host)
+
+
+def person(name: str, password: str = "") -> Registry:
+    return Registry(user=(f"{name}@{DOMAIN}", Secret(password or PEOPLE[name])))
+
+
+def test_the_policy_for_other_servers_is_served(host: Any) -> None:
+    """D21: where DNS announces it, and only there."""
+    registry = Registry(user=admin())
+    assert policy().status_code == 404
+    public = {**SITE, "tls": {"mode": "files", "certificate": "/c.crt", "key": "/c.key"}}
+    fulfil(read_plan(rendered(**public)["stalwart/plan.ndjson"]), registry, host)
+    load(host)
+    lines = policy().text.splitlines()
+    fulfil(plan(), registry, host)
+    load(host)
+    assert lines == ["version: STSv1", "mode: testing", "max_age: 604800", f"mx: mail.{DOMAIN}"]
+
+
+def policy() -> httpx.Response:
+    headers = {"Host": f"mta-sts.{DOMAIN}", "X-Forwarded-For": "203.0.113.9"}
+    return httpx.get(f"{URL}/.well-known/mta-sts.txt", headers=headers)
 
 
 def test_a_refused_object_is_named_with_its_property(host: Any) -> None:

@@ -20,7 +20,7 @@ give somebody with a mailbox the right: `kmuctl stalwart-cli query Account --whe
 
 
 def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
-    if "stalwart" in stack and not stack.site.admin.email.lower().endswith(f"@{stack.site.domain}"):
+    if "stalwart" in stack and not stack.site.admin.email.endswith(f"@{stack.site.domain}"):
         yield administrators_step(stack, after=("stalwart:directory",))
 
 
