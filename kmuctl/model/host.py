@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+from kmuctl.model.errors import HostError
 from kmuctl.model.secrets import Secret
 
 
@@ -90,9 +91,18 @@ class Call:
 class Reply:
     status: int
     text: str
+    container: str = field(default="", compare=False)
+    """Who answers."""
 
     def json(self) -> Any:
-        return json.loads(self.text)
+        """Raises HostError when it is none."""
+        try:
+            return json.loads(self.text)
+        except ValueError:
+            raise HostError(
+                f"`{self.container}` answers {self.status}, but not with JSON: {self.text.strip()[:200] or 'nothing'}",
+                hint=f"`kmuctl logs {self.container}`",
+            ) from None
 
 
 class HttpReader(Protocol):

@@ -43,7 +43,7 @@ def admin_step(domain: str, token: Secret, registration: Secret, *, after: tuple
         nonce = _good(host.http.ask(Call(container=CONTAINER, port=PORT, path=REGISTER)))["nonce"]
         body = _registration(str(nonce), registration)
         reply = host.http.send(Call(container=CONTAINER, port=PORT, path=REGISTER, method="POST", body=body))
-        if reply.status == 400 and reply.json()["errcode"] == "M_USER_IN_USE":
+        if reply.status == 400 and "M_USER_IN_USE" in reply.text:
             raise StepFailed(
                 f"`@{ADMIN}:{domain}` is in Synapse already, but is no administrator",
                 hint="somebody took its rights away: give them back in Synapse's table `users`",

@@ -21,8 +21,8 @@ def ready_step(*, after: tuple[str, ...]) -> Step:
 
     def check(host: Reader) -> Drift | None:
         state = status(host)
-        if state is None:
-            return Drift("can be seen when Nextcloud runs", unknown=True)
+        if isinstance(state, Drift):
+            return state
         if state["needsDbUpgrade"]:
             raise StepFailed(
                 "Nextcloud's database waits for an upgrade", hint="`kmuctl occ upgrade`, then `kmuctl up` again"
