@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -94,15 +94,21 @@ class Reply:
     container: str = field(default="", compare=False)
     """Who answers."""
 
-    def json(self) -> Any:
-        """Raises HostError when it is none."""
-        try:
-            return json.loads(self.text)
-        except ValueError:
-            raise HostError(
-                f"`{self.container}` answers {self.status}, but not with JSON: {self.text.strip()[:200] or 'nothing'}",
-                hint=f"`kmuctl logs {self.container}`",
-            ) from None
+    @property
+    def said(self) -> str:
+        """The start of the text, for a message."""
+        return self.text.strip()[:200] or "nothing"
+
+    def json(self, *keys: str) -> Any:
+        """What it holds; an object with these keys, when some are given. Raises HostError when it is something else."""
+        with suppress(ValueError):
+            found = json.loads(self.text)
+            if not keys or (isinstance(found, dict) and found.keys() >= set(keys)):
+                return found
+        raise HostError(
+            f"`{self.container}` answers {self.status} with something unexpected: {self.said}",
+            hint=f"`kmuctl logs {self.container}`",
+        )
 
 
 class HttpReader(Protocol):

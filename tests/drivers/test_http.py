@@ -171,10 +171,17 @@ def test_a_service_may_ask_for_a_longer_pause_but_not_for_any(
     assert pauses == [slept]
 
 
-@pytest.mark.parametrize("text", ["<html>busy</html>", "", "{"])
-def test_an_answer_that_is_no_json_says_who_gave_it(text: str) -> None:
-    with pytest.raises(HostError, match=rf"`x` answers 200, but not with JSON: {text or 'nothing'}"):
-        Reply(200, text, "x").json()
+@pytest.mark.parametrize("text", ["<html>busy</html>", "", "{", "null", "[1]", '{"other": 1}'])
+def test_an_answer_that_is_something_else_says_who_gave_it(text: str) -> None:
+    with pytest.raises(HostError) as caught:
+        Reply(200, text, "x").json("wanted")
+    assert caught.value.message == f"`x` answers 200 with something unexpected: {text or 'nothing'}"
+    assert caught.value.hint == "`kmuctl logs x`"
+
+
+def test_an_answer_is_taken_as_it_is_unless_something_is_expected() -> None:
+    assert Reply(200, "[]").json() == []
+    assert Reply(200, '{"a": 1, "b": 2}').json("a") == {"a": 1, "b": 2}
 
 
 def test_an_answer_knows_who_gave_it(server: Server) -> None:

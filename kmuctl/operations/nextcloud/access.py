@@ -51,7 +51,7 @@ def break_glass_step(password: Secret, *, after: tuple[str, ...]) -> Step:
                 f"Nextcloud answers {reply.status} to `{ADMIN}`",
                 hint="429 means too many failed attempts; `kmuctl logs nextcloud` shows more",
             )
-        return None if "admin" in reply.json()["ocs"]["data"]["groups"] else Drift(f"`{ADMIN}` is no admin")
+        return None if "admin" in reply.json("ocs")["ocs"]["data"]["groups"] else Drift(f"`{ADMIN}` is no admin")
 
     def apply(host: Host) -> None:
         known = host.engine.ask(PROJECT, CONTAINER, occ("user:info", ADMIN, "--output=json")).code == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from kmuctl.model.errors import HostError, StepFailed
@@ -78,13 +77,12 @@ def status(host: Reader) -> dict[str, Any] | Drift:
         reply = host.http.ask(call("/status.php"))
     except HostError:
         return unseen("Nextcloud")  # it is just being restarted
-    said = f"Nextcloud's status.php answers {reply.status}: {reply.text[:100]}"
+    if reply.status < 300:
+        found: dict[str, Any] = reply.json("maintenance", "needsDbUpgrade", "versionstring")
+        return found
+    said = f"Nextcloud's status.php answers {reply.status}: {reply.said}"
     if reply.status >= SERVER_ERROR:
         return Drift(said, unknown=True)  # its health check will say why
-    with suppress(HostError):
-        found: dict[str, Any] = reply.json()
-        if "needsDbUpgrade" in found:
-            return found
     raise StepFailed(said, hint=HINT)
 
 
