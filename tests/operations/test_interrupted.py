@@ -63,8 +63,11 @@ def with_stalwart_spoilt() -> FakeHost:
 def test_settings_of_stalwart_that_are_cut_off_anywhere_are_finished_by_the_next_up(way: str) -> None:
     """K56: whatever was written is also loaded, and no listener waits for a restart that nobody remembers."""
     mine, wanted = only(steps(running()), STALWART), rows(running())
+    old = running().engine.made["stalwart"].started
     for where, host in every_cut(mine, with_stalwart_spoilt, way):
         assert not states(bring(mine, host), State.FAILED), where
+        assert [line.split()[-1] for line in host.http.sent if "/jmap" in line][-1] == "x:Action/set", where
+        assert host.engine.made["stalwart"].started > old, where
         assert rows(host) == wanted, where
         assert host.read(MARK) is None, where
         assert changed(plan(host)) == set(), where
