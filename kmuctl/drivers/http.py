@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import sleep
+from typing import TYPE_CHECKING
 
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Call, Reply
 from kmuctl.model.stack import PROJECT
 
+if TYPE_CHECKING:
+    from httpx import Response
+
 PAUSES = (0.5, 1.0, 2.0)
-"""Seconds before each further attempt."""
+"""Seconds before each further attempt; more when a service asks for it by `Retry-After`, up to `LONGEST`."""
+LONGEST = 10.0
 BUSY = frozenset({429, 502, 503, 504})
 """Answers that say nothing about the request itself."""
 NOT_DONE = frozenset({429, 503})
@@ -31,22 +36,24 @@ class HttpClient:
         return self._insist(call, NOT_DONE, repeatable=False)
 
     def _insist(self, call: Call, busy: frozenset[int], *, repeatable: bool) -> Reply:
-        from httpx import ConnectError, TransportError
+        from httpx import ConnectError, RequestError
 
         for pause in (*PAUSES, None):
+            wait = pause or 0.0
             try:
-                reply = self._exchange(call)
-            except TransportError as error:
+                response = self._exchange(call)
+            except RequestError as error:
                 # a request that was cut off may have been carried out: only reading is repeated then
                 if pause is None or not (repeatable or isinstance(error, ConnectError)):
                     raise _no_answer(call, str(error) or type(error).__name__) from None
             else:
-                if pause is None or reply.status not in busy:
-                    return reply
-            sleep(pause)
+                if pause is None or response.status_code not in busy:
+                    return Reply(response.status_code, response.text, call.container)
+                wait = max(wait, min(_asked_for(response), LONGEST))
+            sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    def _exchange(self, call: Call) -> Reply:
+    def _exchange(self, call: Call) -> Response:
         import httpx
 
         address = self._address(PROJECT, call.container)
@@ -58,8 +65,13 @@ class HttpClient:
         # a proxy in root's environment must see neither the request nor its token; and to read all certificate
         # authorities, for a request without TLS, takes longer than most answers
         with httpx.Client(timeout=TIMEOUT, trust_env=False, verify=False) as client:  # noqa: S501
-            response = client.request(call.method, url, headers=headers, auth=sign_in, json=call.body)
-        return Reply(response.status_code, response.text)
+            return client.request(call.method, url, headers=headers, auth=sign_in, json=call.body)
+
+
+def _asked_for(response: Response) -> float:
+    """Seconds. A date is left aside: the two clocks may differ."""
+    said = response.headers.get("Retry-After", "")
+    return float(said) if said.isdecimal() else 0.0
 
 
 def _no_answer(call: Call, reason: str) -> HostError:

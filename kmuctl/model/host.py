@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+from kmuctl.model.errors import HostError
 from kmuctl.model.secrets import Secret
 
 
@@ -90,9 +91,24 @@ class Call:
 class Reply:
     status: int
     text: str
+    container: str = field(default="", compare=False)
+    """Who answers."""
 
-    def json(self) -> Any:
-        return json.loads(self.text)
+    @property
+    def said(self) -> str:
+        """The start of the text, for a message."""
+        return self.text.strip()[:200] or "nothing"
+
+    def json(self, *keys: str) -> Any:
+        """What it holds; an object with these keys, when some are given. Raises HostError when it is something else."""
+        with suppress(ValueError):
+            found = json.loads(self.text)
+            if not keys or (isinstance(found, dict) and found.keys() >= set(keys)):
+                return found
+        raise HostError(
+            f"`{self.container}` answers {self.status} with something unexpected: {self.said}",
+            hint=f"`kmuctl logs {self.container}`",
+        )
 
 
 class HttpReader(Protocol):

@@ -36,14 +36,14 @@ def admin_step(domain: str, token: Secret, registration: Secret, *, after: tuple
         reply = host.http.ask(as_admin(domain, token, f"/_synapse/admin/v1/users/{_user(domain)}/admin"))
         if reply.status == 403:
             return Drift("it has no administrator for kmuctl")
-        _good(reply)
+        _good(reply, "admin")
         return None
 
     def apply(host: Host) -> None:
-        nonce = _good(host.http.ask(Call(container=CONTAINER, port=PORT, path=REGISTER)))["nonce"]
+        nonce = _good(host.http.ask(Call(container=CONTAINER, port=PORT, path=REGISTER)), "nonce")["nonce"]
         body = _registration(str(nonce), registration)
         reply = host.http.send(Call(container=CONTAINER, port=PORT, path=REGISTER, method="POST", body=body))
-        if reply.status == 400 and reply.json()["errcode"] == "M_USER_IN_USE":
+        if reply.status == 400 and "M_USER_IN_USE" in reply.text:
             raise StepFailed(
                 f"`@{ADMIN}:{domain}` is in Synapse already, but is no administrator",
                 hint="somebody took its rights away: give them back in Synapse's table `users`",
@@ -74,10 +74,10 @@ def _registration(nonce: str, key: Secret) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _good(reply: Reply) -> dict[str, object]:
+def _good(reply: Reply, *keys: str) -> dict[str, object]:
     if reply.status == 401:
         raise StepFailed("Synapse refuses `SYNAPSE_ADMIN_TOKEN`", hint=f"`kmuctl logs {CONTAINER}` shows more")
     if reply.status >= 400:
-        raise StepFailed(f"Synapse answers {reply.status}: {reply.text[:200]}")
-    answer: dict[str, object] = reply.json()
+        raise StepFailed(f"Synapse answers {reply.status}: {reply.said}")
+    answer: dict[str, object] = reply.json(*keys)
     return answer

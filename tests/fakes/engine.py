@@ -192,7 +192,8 @@ class FakeEngine:
         raise Untaught(f"execute {container}: {' '.join(command)}")
 
     def stop(self, project: str, container: str) -> None:
-        self.made[container].stopped = True
+        if container in self.made:
+            self.made[container].stopped = True
 
     def compose_up(self, command: tuple[str, ...], folder: str | None, stdin: bytes) -> Answer:
         """Create, recreate or start one container; nothing when it runs as defined."""

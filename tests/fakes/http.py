@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kmuctl.model.errors import HostError
@@ -71,11 +72,14 @@ class FakeHttp:
         return twin
 
     def ask(self, call: Call) -> Reply:
-        return self._server(call).answer(call)
+        return self._exchange(call)
 
     def send(self, call: Call) -> Reply:
         self.sent.append(_title(call))
-        return self._server(call).answer(call)
+        return self._exchange(call)
+
+    def _exchange(self, call: Call) -> Reply:
+        return replace(self._server(call).answer(call), container=call.container)
 
     def _server(self, call: Call) -> Server:
         made = self.host.engine.made.get(call.container)

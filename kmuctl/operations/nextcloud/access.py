@@ -21,8 +21,8 @@ def ready_step(*, after: tuple[str, ...]) -> Step:
 
     def check(host: Reader) -> Drift | None:
         state = status(host)
-        if state is None:
-            return Drift("can be seen when Nextcloud runs", unknown=True)
+        if isinstance(state, Drift):
+            return state
         if state["needsDbUpgrade"]:
             raise StepFailed(
                 "Nextcloud's database waits for an upgrade", hint="`kmuctl occ upgrade`, then `kmuctl up` again"
@@ -51,7 +51,7 @@ def break_glass_step(password: Secret, *, after: tuple[str, ...]) -> Step:
                 f"Nextcloud answers {reply.status} to `{ADMIN}`",
                 hint="429 means too many failed attempts; `kmuctl logs nextcloud` shows more",
             )
-        return None if "admin" in reply.json()["ocs"]["data"]["groups"] else Drift(f"`{ADMIN}` is no admin")
+        return None if "admin" in reply.json("ocs")["ocs"]["data"]["groups"] else Drift(f"`{ADMIN}` is no admin")
 
     def apply(host: Host) -> None:
         known = host.engine.ask(PROJECT, CONTAINER, occ("user:info", ADMIN, "--output=json")).code == 0

@@ -100,7 +100,8 @@ def _reachable(host: Reader) -> bool:
 
 
 def _version(host: Reader) -> str:
-    return str((status(host) or {}).get("versionstring", ""))
+    state = status(host)
+    return "" if isinstance(state, Drift) else str(state["versionstring"])
 
 
 def _install(host: Host, missing: list[str]) -> None:

@@ -69,30 +69,28 @@ def call(path: str, password: Secret | None = None, user: str = "") -> Call:
     return Call(container=CONTAINER, port=PORT, path=path, headers=FROM_INSIDE, user=sign_in)
 
 
-def status(host: Reader) -> dict[str, Any] | None:
-    """What Nextcloud says of itself; None while it does not run."""
+def status(host: Reader) -> dict[str, Any] | Drift:
+    """What Nextcloud says of itself, or why it says nothing yet."""
     if not serving(host, CONTAINER):
-        return None
+        return unseen("Nextcloud")
     try:
         reply = host.http.ask(call("/status.php"))
     except HostError:
-        return None  # it is just being restarted
+        return unseen("Nextcloud")  # it is just being restarted
+    if reply.status < 300:
+        found: dict[str, Any] = reply.json("maintenance", "needsDbUpgrade", "versionstring")
+        return found
+    said = f"Nextcloud's status.php answers {reply.status}: {reply.said}"
     if reply.status >= SERVER_ERROR:
-        return None  # its health check will say why
-    try:
-        found: dict[str, Any] = reply.json()
-    except ValueError:
-        found = {}
-    if "needsDbUpgrade" not in found:
-        raise StepFailed(f"Nextcloud's status.php answers {reply.status}: {reply.text[:100]}", hint=HINT)
-    return found
+        return Drift(said, unknown=True)  # its health check will say why
+    raise StepFailed(said, hint=HINT)
 
 
 def not_serving(host: Reader) -> Drift | None:
     """Why nothing can be looked at now."""
     state = status(host)
-    if state is None:
-        return unseen("Nextcloud")
+    if isinstance(state, Drift):
+        return state
     if state["maintenance"] or state["needsDbUpgrade"]:
         return Drift("can be seen after Nextcloud's maintenance", unknown=True)
     return None

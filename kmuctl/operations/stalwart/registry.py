@@ -93,8 +93,8 @@ class Registry:
         if reply.status == 401:
             raise StepFailed("Stalwart refuses kmuctl's key", hint="run `kmuctl up`: it makes a new one")
         if reply.status >= 400:
-            raise StepFailed(f"Stalwart answers {reply.status}: {reply.text[:200]}")
-        answers: list[Any] = reply.json()["methodResponses"]
+            raise StepFailed(f"Stalwart answers {reply.status}: {reply.said}")
+        answers: list[Any] = reply.json("methodResponses")["methodResponses"]
         return answers
 
 
