@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from time import time
 from typing import Any
 
 import pytest
@@ -142,3 +143,11 @@ def test_a_certificate_of_tomorrow_is_handed_on() -> None:
     now = datetime.now(UTC)
     assert fault(pair, "mail.acme.example", now - timedelta(days=365)) is None
     assert fault(pair, "mail.acme.example", now + timedelta(days=365)) is not None
+
+
+def test_an_update_of_tomorrow_does_not_have_blueprints_applied_for_ever() -> None:
+    """K56: Authentik was updated while the clock was a day ahead; by its own clock that is still to come."""
+    host = running()
+    host.http.authentik.updated = int(time()) + DAY
+    assert plan(host)["blueprint:10-base"].state is State.OK
+    assert changed(up(host)) == set()

@@ -74,10 +74,11 @@ def test_nonsense_is_shown_and_who_said_it(product: str, text: str) -> None:
     }
 
 
-def test_nonsense_of_authentik_is_shown() -> None:
-    outcomes = one_by_one(answering("Authentik", 200, "<html>Welcome</html>"), ASKING["Authentik"])
+@pytest.mark.parametrize("text", [*NONSENSE, "{}"])
+def test_nonsense_of_authentik_is_shown(text: str) -> None:
+    outcomes = one_by_one(answering("Authentik", 200, text), ASKING["Authentik"])
     assert {outcome.cause for outcome in outcomes.values()} == {
-        "`authentik-server` answers 200 with something unexpected: <html>Welcome</html>"
+        f"`authentik-server` answers 200 with something unexpected: {text or 'nothing'}"
     }
 
 

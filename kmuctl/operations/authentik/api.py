@@ -31,8 +31,9 @@ class Api:
         reply = host.http.ask(self._call("core/users/me/"))
         return reply.status not in (401, 403) and _content(reply) is not None
 
-    def get(self, host: Reader, path: str) -> Any:
-        return _content(host.http.ask(self._call(path)))
+    def get(self, host: Reader, path: str, *keys: str) -> Any:
+        """What it answers; an object with these keys, when some are given."""
+        return _content(host.http.ask(self._call(path)), *keys)
 
     def rows(self, host: Reader, path: str) -> list[Row]:
         """All objects of a list, page by page."""
@@ -45,7 +46,7 @@ class Api:
         number = 1
         while number:
             more = f"&page={number}" if number > 1 else ""
-            page = self.get(host, f"{path}{_joint(path)}page_size={PAGE}{more}")
+            page = self.get(host, f"{path}{_joint(path)}page_size={PAGE}{more}", "results", "pagination")
             yield page
             number = page["pagination"]["next"]
 
@@ -59,7 +60,7 @@ def _joint(path: str) -> str:
     return "&" if "?" in path else "?"
 
 
-def _content(reply: Reply) -> Any:
+def _content(reply: Reply, *keys: str) -> Any:
     if reply.status in (401, 403):
         raise StepFailed(
             "Authentik refuses `AUTHENTIK_BOOTSTRAP_TOKEN`",
@@ -68,4 +69,4 @@ def _content(reply: Reply) -> Any:
         )
     if reply.status >= 400:
         raise StepFailed(f"Authentik answers {reply.status}: {reply.text[:200]}")
-    return reply.json() if reply.text else None
+    return reply.json(*keys) if reply.text or keys else None

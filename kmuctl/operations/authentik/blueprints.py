@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha512
 from time import sleep
 from urllib.parse import quote
@@ -63,7 +63,8 @@ def blueprint_step(name: str, content: bytes, api: Api, *, after: tuple[str, ...
             return Drift(f"its status is {instance['status']}")
         if not instance["enabled"]:
             return Drift("somebody switched it off: Authentik would not apply it any more")
-        if founded and _moment(instance["last_applied"]) < (updated := _updated(api, host))[0]:
+        if founded and _moment(instance["last_applied"]) < (updated := _updated(api, host))[0] <= datetime.now(UTC):
+            # an update of tomorrow, because the clock was set back, must not have it applied for ever
             return Drift(f"Authentik was updated to {updated[1]} after it")
         return None
 
