@@ -8,10 +8,11 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from time import time
 
 import pytest
 
-from tests.lab.stack import LabSite, containers, docker, eventually, report
+from tests.lab.stack import LabSite, containers, docker, eventually, name_of, report
 from tests.lab.test_database import connect
 from tests.lab.test_failures import everything
 
@@ -34,9 +35,16 @@ def database(site: LabSite) -> int:
 
 
 def test_down_stops_everything_and_keeps_the_data(site: LabSite, database: int) -> None:
-    """D48: no container, network or volume stays in the engine; data, secrets and files do."""
+    """D48, PITFALLS 33: mail first, what it asks later; nothing stays in the engine; data, secrets and files do."""
     volumes = {m["Name"] for item in containers().values() for m in item["Mounts"] if m["Type"] == "volume"}
+    names = {name: name_of(name) for name in ("stalwart", "authentik-ldap", "authentik-server", "postgres")}
+    since = f"{time():.3f}"
     stopped = report(site.kmuctl("--json", "down"))
+    died = docker(
+        "events", "--since", since, "--until", f"{time():.3f}", "--filter", "event=die", "--format",
+        "{{.Actor.Attributes.name}}",
+    ).split()  # fmt: skip
+    assert [name for name in died if name in names.values()] == [*names.values()]
     assert len(stopped["containers"]) == len(site.stack.containers())
     assert containers(everything=True) == {}
     assert not [name for name in docker("network", "ls", "--format", "{{.Name}}").split() if name.startswith("kmu_")]

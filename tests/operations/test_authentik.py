@@ -98,7 +98,7 @@ def test_a_worker_without_time_for_a_question_is_asked_again() -> None:
     authentik.disabled, authentik.hurried = set(), 2
     assert go_up(host)["authentik:defaults"].state is State.CHANGE
     authentik.disabled, authentik.hurried = set(), 3
-    assert go_up(host)["authentik:defaults"].cause == "Authentik answers 405: "
+    assert go_up(host)["authentik:defaults"].cause == "Authentik answers 405: nothing"
 
 
 def test_one_of_ours_that_somebody_switched_off_is_switched_on() -> None:

@@ -259,7 +259,7 @@ def test_a_changed_key_of_an_object_leaves_no_second_one() -> None:
 @pytest.mark.parametrize(
     ("wrong", "cause"),
     [
-        ("away", "Stalwart cannot ask the directory (it answers 500)"),
+        ("away", 'Stalwart cannot ask the directory: it answers 500: {"title": "Internal Server Error"}'),
         ("empty", "Stalwart does not let noreply in: people cannot sign in either"),
     ],
 )

@@ -68,5 +68,5 @@ def _content(reply: Reply, *keys: str) -> Any:
             "removed it in Authentik, make the token `authentik-bootstrap-token` of `akadmin` again with this key",
         )
     if reply.status >= 400:
-        raise StepFailed(f"Authentik answers {reply.status}: {reply.text[:200]}")
+        raise StepFailed(f"Authentik answers {reply.status}: {reply.said}")
     return reply.json(*keys) if reply.text or keys else None

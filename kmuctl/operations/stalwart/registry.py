@@ -42,10 +42,7 @@ class Registry:
 
     def welcome(self, host: Reader) -> bool:
         """Whether Stalwart knows the caller."""
-        reply = self.session(host)
-        if reply.status >= 400 and reply.status != 401:
-            raise StepFailed(f"Stalwart answers {reply.status}: {reply.text[:200]}")
-        return reply.status < 400
+        return known(self.session(host))
 
     def session(self, host: Reader) -> Reply:
         return host.http.ask(replace(self._call([]), method="GET", path="/jmap/session", body=None))
@@ -96,6 +93,13 @@ class Registry:
             raise StepFailed(f"Stalwart answers {reply.status}: {reply.said}")
         answers: list[Any] = reply.json("methodResponses")["methodResponses"]
         return answers
+
+
+def known(session: Reply) -> bool:
+    """Whether a session was given; raises StepFailed when it is neither given nor refused."""
+    if session.status >= 400 and session.status != 401:
+        raise StepFailed(f"Stalwart answers {session.status}: {session.said}")
+    return session.status < 400
 
 
 def _content(answer: Any, name: str) -> Row:

@@ -12,7 +12,7 @@ from kmuctl.operations.authentik.blueprints import apply_now
 from kmuctl.operations.containers import compose_up, serving
 from kmuctl.operations.render import Rendered
 from kmuctl.operations.stalwart.plan import differences, fulfil, read_plan
-from kmuctl.operations.stalwart.registry import CONTAINER, Registry, known_key
+from kmuctl.operations.stalwart.registry import CONTAINER, Registry, known, known_key
 from kmuctl.operations.stalwart.setup import PLAN
 
 RESTARTING = frozenset({"NetworkListener"})
@@ -38,11 +38,13 @@ def directory_step(stack: Stack, secrets: Mapping[str, Secret], *, after: tuple[
     def check(host: Reader) -> Drift | None:
         if not serving(host, CONTAINER):
             return unseen("Stalwart")
-        status = sender.session(host).status
-        if status == 401:
-            # each look is a failed login: too many of them would shut noreply out
-            return Drift("Stalwart does not let noreply in: people cannot sign in either", hopeless=True)
-        return Drift(f"Stalwart cannot ask the directory (it answers {status})") if status >= 400 else None
+        reply = sender.session(host)
+        if reply.status == 500:
+            return Drift(f"Stalwart cannot ask the directory: it answers 500: {reply.said}")
+        if known(reply):
+            return None
+        # each look is a failed login: too many of them would shut noreply out
+        return Drift("Stalwart does not let noreply in: people cannot sign in either", hopeless=True)
 
     def apply(host: Host) -> None:
         host.engine.stop(stack.project, CONTAINER)
