@@ -56,9 +56,9 @@ def docker(*arguments: str, stdin: str = "") -> str:
     return done.stdout
 
 
-def api(site: LabSite, path: str, method: str = "GET", body: Any = None) -> Any:
+def api(site: LabSite, path: str, method: str = "GET", body: Any = None, token: str = "") -> Any:
     """Authentik's own interface, with kmuctl's token."""
-    headers = {"Authorization": f"Bearer {site.secrets()['authentik_bootstrap_token']}"}
+    headers = {"Authorization": f"Bearer {token or site.secrets()['authentik_bootstrap_token']}"}
     url = f"http://{address('authentik-server')}:9000/api/v3/{path}"
     answer = httpx.request(method, url, headers=headers, json=body)
     assert answer.is_success, answer.text

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import smtplib
+
+import ldap3  # type: ignore[import-untyped]
 import psycopg
 import pytest
 
-from tests.lab.stack import LabSite, api, ids
+from kmuctl.drivers.local import LocalHost
+from kmuctl.model.secrets import Secret
+from kmuctl.operations.nextcloud.access import ADMIN
+from kmuctl.operations.nextcloud.occ import call
+from tests.lab.stack import LabSite, address, api, ids
 from tests.lab.test_database import connect
 from tests.lab.test_mail import noreply, submission
 
@@ -49,13 +56,44 @@ def test_a_role_takes_its_new_password_alone(site: LabSite, before: dict[str, st
         connect(role, role, before[name])
 
 
-def test_authentik_takes_its_new_token(site: LabSite, before: dict[str, str]) -> None:
+def test_authentik_takes_its_new_token_alone(site: LabSite, before: dict[str, str]) -> None:
     assert api(site, "core/users/me/")["user"]["username"] == "akadmin"
+    with pytest.raises(AssertionError, match="Token invalid"):
+        api(site, "core/users/me/", token=before["authentik_bootstrap_token"])
 
 
-def test_noreply_sends_with_its_new_password(site: LabSite, before: dict[str, str]) -> None:
+def test_noreply_sends_with_its_new_password_alone(site: LabSite, before: dict[str, str]) -> None:
+    name, password = noreply(site)
     with submission(465) as link:
-        link.login(*noreply(site))
+        link.login(name, password)
+    with submission(465) as link, pytest.raises(smtplib.SMTPAuthenticationError):
+        link.login(name, before["authentik_noreply_password"])
+
+
+@pytest.mark.parametrize("login", ["ldapservice", "noreply"])
+def test_the_directory_takes_new_passwords_alone(site: LabSite, before: dict[str, str], login: str) -> None:
+    secret = {"ldapservice": "authentik_ldap_bind_password", "noreply": "authentik_noreply_password"}[login]
+    assert binds(site, login, site.secrets()[secret])
+    assert not binds(site, login, before[secret])
+
+
+def binds(site: LabSite, login: str, password: str) -> bool:
+    server = ldap3.Server(address("authentik-ldap"), port=3389, get_info=ldap3.NONE)
+    link = ldap3.Connection(server, f"cn={login},ou=users,{site.stack.site.base_dn}", password)
+    try:
+        return bool(link.bind())
+    finally:
+        link.unbind()
+
+
+def test_nextcloud_takes_its_new_emergency_password_alone(site: LabSite, before: dict[str, str]) -> None:
+    assert emergency(site.secrets()["nextcloud_admin_password"]) == 200
+    assert emergency(before["nextcloud_admin_password"]) == 401
+
+
+def emergency(password: str) -> int:
+    """How Nextcloud answers its local admin."""
+    return LocalHost().http.ask(call("/ocs/v2.php/cloud/user?format=json", Secret(password), ADMIN)).status
 
 
 def test_other_servers_learn_synapses_former_key(site: LabSite, before: dict[str, str]) -> None:
