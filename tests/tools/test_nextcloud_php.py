@@ -19,7 +19,8 @@ WITH_NEXTCLOUD = having("nextcloud")
 
 def evaluated(site: str, folder: Path) -> dict[str, Any]:
     """`$CONFIG` as PHP sees it, with the secrets' paths led to files of ours."""
-    for name in ("nextcloud_db_password", "authentik_noreply_password"):
+    outgoing = project(site).stack.outgoing
+    for name in ("nextcloud_db_password", *([outgoing.secret] if outgoing else [])):
         (folder / name).write_text(secret_value(name) + "\n")
     file = folder / "zz-kmu.config.php"
     file.write_text(project(site).text(PATH).replace("/run/secrets", str(folder)))
