@@ -123,6 +123,31 @@ class Http(HttpReader, Protocol):
     def send(self, call: Call) -> Reply: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """How we are on the machine now."""
+
+    user: str
+    """Who signed in, before any sudo."""
+    ssh_port: int | None = None
+    """Of the sshd that this session came through; None on the machine's own console, or where no session is."""
+    client: str = ""
+    """The address that the session comes from, as the machine sees it."""
+    by_key: bool | None = None
+    """Signed in with a key; None when that cannot be seen from here."""
+
+
+class Content(Protocol):
+    """One file to write."""
+
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def mode(self) -> int: ...
+    @property
+    def uid(self) -> int: ...
+
+
 StartTls: TypeAlias = Literal["", "smtp"]
 
 
@@ -220,6 +245,8 @@ class Reader(Protocol):
     def query(self, command: Sequence[str]) -> Answer:
         """Run a command that only reads."""
 
+    def entry(self) -> Entry: ...
+
 
 class Host(Reader, Protocol):
     @property
@@ -234,6 +261,18 @@ class Host(Reader, Protocol):
 
         A file that has this content already only gets its mode and owner.
         """
+
+    def write_all(self, files: Mapping[str, Content]) -> None:
+        """Many files by path, each as `write` does it; over a link all travel as one stream."""
+
+    def enter_again(self) -> bool:
+        """Sign in once more, over a new connection, as a proof that it is still possible.
+
+        False where the machine cannot do that by itself, because kmuctl runs on it. Raises HostError when refused.
+        """
+
+    def foreground(self, command: Sequence[str], variables: Mapping[str, str]) -> int:
+        """Run a command with what stands on this terminal; its exit code, as a shell gives it."""
 
     def lock(self, path: str, holder: str) -> AbstractContextManager[None]:
         """Hold a lock file; it is free again when this process ends, however it ends.

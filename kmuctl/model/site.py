@@ -19,6 +19,7 @@ from kmuctl.model.values import (
     HOST_LENGTH,
     LABEL,
     absolute_path,
+    any_network,
     ascii_domain,
     clock_time,
     free_text,
@@ -138,6 +139,24 @@ class ExtraSite(Table):
     login: bool = True
 
 
+class Harden(Table):
+    """What `kmuctl harden` does; every part can be switched off."""
+
+    system: bool = True
+    docker: bool = True
+    firewall: bool = True
+    ssh: bool = True
+    fail2ban: bool = True
+    docker_source: Literal["docker", "distro"] = "docker"
+    """Where a missing engine comes from: Docker's own packages, or the distribution's."""
+    docker_users: tuple[Annotated[str, AfterValidator(user_name)], ...] = Field(default=(), strict=False)
+    """Members of the group `docker`: whoever is in it is root on this machine."""
+    allow: tuple[Annotated[str, AfterValidator(any_network)], ...] = Field(default=(), strict=False)
+    """Addresses and networks that are never banned."""
+    undo_minutes: Annotated[int, Field(ge=1, le=60)] = 5
+    """After so long a change of SSH or firewall that nobody confirmed is undone."""
+
+
 class Backup(Table):
     repository: str | None = None
     schedule: Annotated[str, AfterValidator(clock_time)] = "02:30"
@@ -161,6 +180,7 @@ class Site(Table):
     sso: SsoTable = SsoTable()
     branding: Branding = Branding()
     backup: Backup = Backup()
+    harden: Harden = Harden()
     apps: dict[str, bool] = Field(default_factory=dict)
     images: dict[str, Annotated[str, AfterValidator(pinned_image)]] = Field(default_factory=dict)
     sites: dict[str, ExtraSite] = Field(default_factory=dict)

@@ -115,6 +115,13 @@ def host_address(text: str) -> str:
     return text
 
 
+def any_network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError(f"`{text}` is not an address or network") from None
+
+
 def absolute_path(text: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", text) or {".", ".."} & set(text.split("/")):
         raise ValueError("must be an absolute path of letters, digits, `.`, `_`, `-`, like `/opt/kmu`")

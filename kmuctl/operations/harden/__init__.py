@@ -1,0 +1,21 @@
+"""`kmuctl harden`: the machine itself, made fit and kept safe. Each part is a generator of steps of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from kmuctl.model.machine import Machine
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Step
+
+Part = Callable[[Stack, Machine], Iterator[Step]]
+"""The body sees only the stack and the machine's kind; the host is looked at inside the checks."""
+PARTS: dict[str, Part] = {}
+"""By the name of its switch in `[harden]`, in the order of their work."""
+
+
+def harden(stack: Stack, machine: Machine) -> Iterator[Step]:
+    """The steps of all parts that are switched on."""
+    for name, part in PARTS.items():
+        if getattr(stack.site.harden, name):
+            yield from part(stack, machine)
