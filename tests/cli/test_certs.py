@@ -30,7 +30,7 @@ def test_a_quiet_night(up: FakeHost) -> None:
 
 
 def test_a_renewal(up: FakeHost) -> None:
-    """K8: what was done, and that it was done; the journal knows."""
+    """K79: what was done, and that it was done; the journal knows."""
     up.engine.certify(RENDERED, number=2)
     result = kmuctl("certs", "sync")
     assert result.stdout == "handed on: certificates of turn.acme.example and mail.acme.example\n"
@@ -42,7 +42,7 @@ def test_a_renewal(up: FakeHost) -> None:
 
 
 def test_a_program_that_keeps_the_old_one_is_an_error(up: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """K8: exit code 1, the port, and what to look at."""
+    """K79: exit code 1, the port, and what to look at."""
     monkeypatch.setattr(certs, "DEADLINE", 0)
     up.http.coturn.deaf = True
     up.engine.certify(RENDERED, number=2)
@@ -59,7 +59,7 @@ def test_an_expired_certificate_is_an_error(up: FakeHost) -> None:
 
 
 def test_a_certificate_that_caddy_does_not_have_yet_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """K8: DNS may take days; `up` says so too, beside the addresses that do not open."""
+    """K79: DNS may take days; `up` says so too, beside the addresses that do not open."""
     site_file()
     host = use(monkeypatch, empty())
     host.engine.certifies = False

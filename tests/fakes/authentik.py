@@ -44,6 +44,12 @@ class FakeAuthentik:
         """For how many more looks its worker has not begun, or is applying some."""
         self.hurried = 0
         """How often the worker is too busy to say whether a path exists."""
+        self.endless = False
+        """Applying a blueprint by its command never ends."""
+        self.versions = ""
+        """What it says of them instead of the truth."""
+        self.issuer = ""
+        """Whom its discovery documents name instead of itself."""
         self.retrying = False
         """A task has failed, and waits for its next attempt."""
         self.people: dict[int, dict[str, Any]] = {}
@@ -75,11 +81,20 @@ class FakeAuthentik:
             said = "Store this link safely, as it will allow anyone in.\n/recovery/use-token/k3y/\n"
             return Answer(0, said) if known else Answer(0, "", f"User '{command[-1]}' not found.\n")
         if command[:4] == ("timeout", "600", "ak", "apply_blueprint"):
+            if self.endless:
+                return Answer(124, "")
             refusal = self.complaint(command[4])
             if not refusal:
                 self.objects.apply(self._text(command[4]))
             return Answer(1, "", f"{refusal}\n") if refusal else Answer(0, "")
         raise Untaught(f"execute authentik-worker: {' '.join(command)}")
+
+    def discover(self, address: str) -> Answer:
+        """As curl shows it; the document names where it was asked for."""
+        issuer = address.removesuffix(".well-known/openid-configuration")
+        applications = self.objects.rows.get("authentik_core.application", [])
+        known = issuer.split("/")[-2] in {row["slug"] for row in applications}
+        return Answer(0, json.dumps({"issuer": self.issuer or issuer} if known else {}))
 
     def answer(self, call: Call) -> Reply:
         if call.token is None or call.token.reveal() != self.token:
@@ -116,6 +131,8 @@ class FakeAuthentik:
             return self._health(unquote(path.split("/")[2]))
         if path == "core/users/me/":
             return {"user": {"username": "akadmin"}}
+        if path == "admin/version/history/" and self.versions:
+            return json.loads(self.versions)
         if path == "admin/version/history/":
             return [
                 {"timestamp": _at(0), "version": "2026.8.5"},

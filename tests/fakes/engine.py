@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Answer, ContainerFact
+from kmuctl.operations.authentik.discovery import FETCH
 from kmuctl.operations.chat import VISIT
 from tests.fakes.caddy import visit
 from tests.fakes.certificates import issued
@@ -76,6 +77,8 @@ class FakeEngine:
         self.host = host
         self.number = "28.3.0"
         self.unreachable: HostError | None = None
+        self.fetched: Answer | None = None
+        """What a page says to a container, instead of the truth."""
         self.registry: set[str] | None = None
         """Images that can be pulled; None: all."""
         self.images: dict[str, dict[str, str]] = {}
@@ -141,6 +144,8 @@ class FakeEngine:
             return visit(self.host, self._caddyfile, command[-3:])
         if container == "caddy" and command[0] == "curl":
             return Answer(0, json.dumps({"adapted": self._caddyfile}))
+        if tuple(command[:-1]) == FETCH:
+            return self.fetched or self.host.http.authentik.discover(command[-1])
         if program := self.host.http.programs.get(container):
             return program.look(tuple(command), stdin)
         raise Untaught(f"ask {container}: {' '.join(command)}")

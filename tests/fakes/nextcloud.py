@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kmuctl.model.host import Answer, Call, Reply
 from kmuctl.operations.nextcloud.access import AUTHORITY
 from kmuctl.operations.nextcloud.apps import FAILURE, PROBE
-from kmuctl.operations.nextcloud.occ import AS_ITS_USER, OCC
+from kmuctl.operations.nextcloud.occ import AS_ITS_USER, OCC, PATIENCE
 from kmuctl.operations.nextcloud.settings import CACHES, INSTALL, LOOK, MISSING
 from tests.fakes.untaught import Untaught
 
@@ -65,6 +65,8 @@ class FakeNextcloud:
 
     def look(self, command: tuple[str, ...], stdin: bytes) -> Answer:
         self.looks += 1
+        assert command[:2] == PATIENCE, f"may wait for ever: {' '.join(command)}"
+        command = command[2:]
         if command == PROBE:
             return Answer(0 if self.reachable else 6, "")
         if self.says:
@@ -93,6 +95,8 @@ class FakeNextcloud:
         return Answer(1, "") if value is None else Answer(0, f"{value}\n")
 
     def execute(self, command: tuple[str, ...], stdin: bytes) -> Answer:
+        assert command[:2] == PATIENCE, f"may wait for ever: {' '.join(command)}"
+        command = command[2:]
         self.host.http.sent.append(f"nextcloud: {' '.join(command).removeprefix(' '.join(OCC)).strip()}")
         if command == INSTALL:
             self._install_config()
@@ -103,8 +107,6 @@ class FakeNextcloud:
             return Answer(0, "")
         if command[0] == "sh":
             return self._set_password(command[2], stdin.decode())
-        if command[:2] == ("timeout", "600"):
-            command = command[2:]
         name, *words = self._words(command)
         known = {
             "app:enable": self._enable, "app:disable": self._disable, "config:app:set": self._set,

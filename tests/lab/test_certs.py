@@ -52,13 +52,13 @@ def renew(site: LabSite) -> None:
 
 
 def test_every_port_shows_caddys_certificate(site: LabSite) -> None:
-    """K8, K12: sending (465, 587), reading (993), other servers (25), calls (5349)."""
+    """K12, K79: sending (465, 587), reading (993), other servers (25), calls (5349)."""
     assert shown(site) == caddys(site)
 
 
 @pytest.mark.parametrize(("consumer", "uid"), [(CALLS, 65534), (MAIL, 2000)])
 def test_nobody_else_can_read_the_key(site: LabSite, consumer: Consumer, uid: int) -> None:
-    """K8: the program can, from inside its container."""
+    """K79: the program can, from inside its container."""
     status = Path(consumer.file(site.stack)).stat()
     assert (stat.S_IMODE(status.st_mode), status.st_uid) == (0o600, uid)
     path = f"/certs/{consumer.host}.pem"
@@ -66,7 +66,7 @@ def test_nobody_else_can_read_the_key(site: LabSite, consumer: Consumer, uid: in
 
 
 def test_a_renewed_certificate_is_handed_on(site: LabSite) -> None:
-    """K8, K12: nobody is restarted for it; the second time there is nothing to do."""
+    """K12, K79: nobody is restarted for it; the second time there is nothing to do."""
     before, old = ids(), shown(site)
     renew(site)
     synced = report(site.kmuctl("--json", "certs", "sync"))
@@ -83,7 +83,7 @@ def test_a_renewed_certificate_is_handed_on(site: LabSite) -> None:
 
 
 def test_up_hands_it_on_too(site: LabSite) -> None:
-    """K8."""
+    """K79."""
     renew(site)
     site.up()
     assert shown(site) == caddys(site)

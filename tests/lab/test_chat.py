@@ -69,7 +69,7 @@ def test_an_account_of_authentik_is_an_account_of_matrix(site: LabSite, person: 
 
 
 def test_a_forged_return_address_gets_no_token(site: LabSite, person: httpx.Client) -> None:
-    """K67: a page asks first; only Element is believed."""
+    """K75: a page asks first; only Element is believed."""
     answer = person.get(site.url("matrix", REDIRECT + "https://element.kmu.test.example/"), follow_redirects=True)
     assert urlsplit(str(answer.url)).hostname == site.stack.site.fqdn("matrix")
     assert "Continue to your account" in answer.text
@@ -106,7 +106,7 @@ def test_callers_are_given_our_relay(site: LabSite) -> None:
 
 
 def test_link_previews_never_look_inside(site: LabSite) -> None:
-    """K67: neither at a neighbour nor at a cloud's metadata."""
+    """K7: neither at a neighbour nor at a cloud's metadata."""
     for target in (f"http://{address('panel')}:8000/", "http://169.254.169.254/", "http://127.0.0.1:9000/"):
         answer = as_admin(site, "/_matrix/client/v1/media/preview_url", url=target)
         assert answer.status_code in (403, 502), f"{target}: {answer.text}"

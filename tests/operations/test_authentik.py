@@ -66,6 +66,23 @@ def test_a_blueprint_that_is_refused_says_which_entry_and_why() -> None:
     )
 
 
+def test_a_blueprint_that_takes_for_ever_is_told_as_that() -> None:
+    host = running()
+    host.http.authentik.endless = True
+    outcome = go_up(host, name="Another")["blueprint:10-base"]
+    assert outcome.cause == "Authentik did not finish 10-base.yaml within 10 minutes"
+    assert "kmuctl logs authentik-worker" in outcome.hint
+
+
+@pytest.mark.parametrize("said", ["[]", "{}", '[{"version": 1}]', '["x"]', "7"])
+def test_nonsense_about_versions_is_named(said: str) -> None:
+    host = running()
+    host.http.authentik.versions = said
+    outcome = plan(host)["blueprint:10-base"]
+    assert outcome.state is State.FAILED
+    assert outcome.cause.startswith("Authentik's list of its versions says something unexpected: ")
+
+
 def test_an_update_of_authentik_is_followed_by_ours() -> None:
     """It may bring other foundations; ours, which it does not apply again by itself, are built on them."""
     host = running()
@@ -253,7 +270,7 @@ def test_what_is_removed_by_hand_comes_back() -> None:
 
 
 def test_who_else_may_open_an_administrators_page_is_told() -> None:
-    """K38: kmuctl takes nothing away that it did not give, but one more group bound to it is enough to be let in."""
+    """K39: kmuctl takes nothing away that it did not give, but one more group bound to it is enough to be let in."""
     host = running()
     [key] = [row["pk"] for row in host.http.authentik.objects.rows[APPLICATION] if row["slug"] == "dozzle"]
     host.http.authentik.objects.rows[BINDING].append({"pk": "by-hand", "target": key, "group": "kmu-users", "order": 9})

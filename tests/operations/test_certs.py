@@ -50,7 +50,7 @@ def own_certificate(host: FakeHost, *names: str, number: int = 1) -> None:
 
 
 def test_mail_and_calls_serve_what_caddy_has() -> None:
-    """K8, K12: each has a copy of its own, readable by nobody else, in one file: key and certificate never differ."""
+    """K12, K79: each has a copy of its own, readable by nobody else, in one file: key and certificate never differ."""
     host = running()
     assert shown(host) == serials(host)
     for name, (uid, path) in {"turn": (65534, COPIES["turn"]), "mail": (2000, COPIES["mail"])}.items():
@@ -65,7 +65,7 @@ def default_certificate(host: FakeHost) -> str | None:
 
 
 def test_stalwart_knows_the_file_and_takes_it_for_its_own() -> None:
-    """K8: clients that name no host get it too."""
+    """K79: clients that name no host get it too."""
     host = running()
     [(key, row)] = host.http.stalwart.rows("Certificate").items()
     assert row["certificate"] == row["privateKey"] == {"@type": "File", "filePath": "/certs/mail.pem"}
@@ -74,7 +74,7 @@ def test_stalwart_knows_the_file_and_takes_it_for_its_own() -> None:
 
 
 def test_the_second_time_nothing_is_sent() -> None:
-    """U36."""
+    """K56."""
     host = running()
     before = host.snapshot()
     assert changed(sync(host)) == set()
@@ -82,7 +82,7 @@ def test_the_second_time_nothing_is_sent() -> None:
 
 
 def test_a_renewed_certificate_reaches_both() -> None:
-    """K8, K12: by reload alone; nobody is restarted, and Stalwart's row stays as it is."""
+    """K12, K79: by reload alone; nobody is restarted, and Stalwart's row stays as it is."""
     host = running()
     before, rows = serials(host), host.http.stalwart.rows("Certificate").keys()
     host.engine.certify(RENDERED, number=2)
@@ -107,7 +107,7 @@ def test_killed_half_way(when: str) -> None:
 
 
 def test_a_program_that_goes_on_with_the_old_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """K8: the port, and both serials."""
+    """K79: the port, and both serials."""
     monkeypatch.setattr(certs, "DEADLINE", 0)
     host = running()
     host.http.coturn.deaf = True
@@ -122,7 +122,7 @@ def test_a_program_that_goes_on_with_the_old_one_is_named(monkeypatch: pytest.Mo
 
 
 def test_without_dns_up_is_done_and_says_what_is_missing() -> None:
-    """K8: Caddy goes on asking; calls have no TLS and mail a certificate of its own making until then."""
+    """K79: Caddy goes on asking; calls have no TLS and mail a certificate of its own making until then."""
     host = empty()
     host.engine.certifies = False
     assert not [outcome for outcome in go_up(host).values() if outcome.state is State.FAILED]
@@ -145,7 +145,7 @@ def test_when_dns_is_ready_calls_get_their_tls_by_a_restart() -> None:
 
 
 def test_young_caddy_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """K8: right after the start certificates are on their way; later only DNS can be the reason."""
+    """K79: right after the start certificates are on their way; later only DNS can be the reason."""
     host = empty()
     host.engine.certifies = False
     go_up(host)
@@ -239,7 +239,7 @@ def test_every_authority_of_caddy_has_a_folder_of_its_own(tls: dict[str, Any], i
 
 
 def test_a_certificate_of_the_company() -> None:
-    """K8: mode "files"; the timer hands a renewed one to Caddy too."""
+    """K79: mode "files"; the timer hands a renewed one to Caddy too."""
     host, tls = running(), {"mode": "files", **FILES}
     own_certificate(host, "acme.example", "*.acme.example")
     go_up(host, tls=tls)

@@ -128,7 +128,7 @@ def test_an_app_that_cannot_be_had_is_tried_once_under_the_new_time(
 def test_certificates_that_do_not_come_are_not_waited_for_by_a_clock_that_was_set(
     monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
-    """K8: Caddy is not young for a whole day because it started tomorrow."""
+    """K79: Caddy is not young for a whole day because it started tomorrow."""
     host = empty()
     host.engine.certifies = False
     up(host)

@@ -137,6 +137,17 @@ def test_a_relay_comes_and_goes_with_the_site_file() -> None:
     assert "relay" not in {row["name"] for row in host.http.stalwart.rows("MtaRoute").values()}
 
 
+def test_one_of_many_objects_is_named_as_people_know_it() -> None:
+    """Stalwart says an id."""
+    host = running()
+    [imaps] = [key for key, row in host.http.stalwart.rows("NetworkListener").items() if row["name"] == "imaps"]
+    host.http.stalwart.change("NetworkListener", update={imaps: {"tlsImplicit": False}})
+    host.http.stalwart.refuse("x:NetworkListener", "Invalid")
+    cause = go_up(host)["stalwart:settings"].cause
+    assert cause.startswith("NetworkListener imaps differs in tlsImplicit: Stalwart refuses NetworkListener: `")
+    assert cause.endswith("`: tlsImplicit: Invalid")
+
+
 def test_a_refused_object_says_which_and_why() -> None:
     host = running()
     [directory] = host.http.stalwart.rows("Directory")
@@ -144,7 +155,8 @@ def test_a_refused_object_says_which_and_why() -> None:
     host.http.stalwart.refuse("x:Directory", "Invalid address")
     outcome = go_up(host)["stalwart:settings"]
     assert outcome.state is State.FAILED
-    assert outcome.cause == f"Stalwart refuses Directory: `{directory}`: baseDn: Invalid address"
+    what = "Directory ldap://authentik-ldap:3389 differs in baseDn"
+    assert outcome.cause == f"{what}: Stalwart refuses Directory: `{directory}`: baseDn: Invalid address"
 
 
 def test_settings_that_were_written_but_never_loaded_are_loaded_by_the_next_up() -> None:
@@ -187,7 +199,7 @@ def recorded(host: FakeHost) -> list[str]:
 
 @pytest.mark.parametrize("container", ["postgres", "authentik-server", "authentik-worker", "authentik-ldap"])
 def test_mail_stops_before_its_directory_restarts(container: str) -> None:
-    """K84 PITFALLS 33: nobody's mailbox may seem not to exist; where nobody answers, other servers keep the mail."""
+    """PITFALLS 33: nobody's mailbox may seem not to exist; where nobody answers, other servers keep the mail."""
     host = running()
     host.engine.stop("kmu", container)
     order = recorded(host)
@@ -259,7 +271,11 @@ def test_a_changed_key_of_an_object_leaves_no_second_one() -> None:
 @pytest.mark.parametrize(
     ("wrong", "cause"),
     [
-        ("away", 'Stalwart cannot ask the directory: it answers 500: {"title": "Internal Server Error"}'),
+        (
+            "away",
+            'Stalwart cannot look people up (it answers 500: {"title": "Internal Server Error"}): the directory '
+            "ldap://authentik-ldap:3389 is away, or refuses the account `cn=ldapservice,ou=users,dc=acme,dc=example`",
+        ),
         ("empty", "Stalwart does not let noreply in: people cannot sign in either"),
     ],
 )

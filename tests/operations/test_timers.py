@@ -29,7 +29,7 @@ def install(host: FakeHost, program: tuple[str, ...] = PROGRAM) -> State:
 
 
 def test_up_installs_and_starts_the_timer() -> None:
-    """K8: it runs now, and after the next boot."""
+    """PITFALLS 25: it runs now, and after the next boot."""
     host = running()
     assert (host.systemd.enabled, host.systemd.active) == ({"kmuctl-certs.timer"}, {"kmuctl-certs.timer"})
     assert host.systemd.loaded[CLOCK.rpartition("/")[2]] == host.read(CLOCK)
@@ -75,7 +75,7 @@ def test_the_running_kmuctl_is_what_the_timer_calls(
 
 
 def test_the_second_time_nothing_happens() -> None:
-    """U36."""
+    """K56."""
     host = running()
     assert plan(host)["timer:kmuctl-certs"].state is State.OK
 
@@ -123,7 +123,7 @@ def test_without_systemd_there_is_a_line_for_cron() -> None:
 
 
 def test_purge_takes_the_timer_along() -> None:
-    """K8: nothing is left that would call kmuctl; foreign units stay."""
+    """PITFALLS 25: nothing is left that would call kmuctl; foreign units stay."""
     host = running()
     host.write(f"{UNITS}/kmuctl-mine.timer", b"[Timer]\n")
     assert {CLOCK, SERVICE} <= {*purgeable(stack(), host)}

@@ -117,7 +117,7 @@ def person(name: str, password: str = "") -> Registry:
 
 
 def test_the_policy_for_other_servers_is_served(host: Any) -> None:
-    """D21: where DNS announces it, and only there."""
+    """D53: where DNS announces it, and only there."""
     registry = Registry(user=admin())
     assert policy().status_code == 404
     public = {**SITE, "tls": {"mode": "files", "certificate": "/c.crt", "key": "/c.key"}}

@@ -128,3 +128,13 @@ def test_a_relay_brings_its_secret() -> None:
     assert "secrets/stalwart/mail_relay_password" in project("relay").files
     assert "mail_relay_password" not in project().text("compose.yaml")
     assert "smtp.provider.example" in project("relay").text("stalwart/plan.ndjson")
+
+
+@pytest.mark.parametrize("container", ["authentik-server", "authentik-worker"])
+def test_the_templates_of_mails_are_where_authentik_looks_and_it_may_read_them(container: str) -> None:
+    """U3: `/templates`, for its user 1000; the mail's button has the company's colour."""
+    present = project()
+    assert "./authentik/mail:/templates:ro" in present.containers[container]["volumes"]
+    html = present.files["authentik/mail/kmu_recovery.html"]
+    assert html.mode & 0o004
+    assert f"background:{present.stack.site.branding.color};" in html.content.decode()

@@ -161,7 +161,7 @@ def test_synapse_is_started_with_every_file(site: str) -> None:
 
 @pytest.mark.parametrize("site", WITH_SYNAPSE)
 def test_the_token_of_kmuctl_is_good_for_one_account_that_nobody_can_have(site: str) -> None:
-    """K67: and Synapse tells it nothing."""
+    """K7: and Synapse tells it nothing."""
     granted = YAML(typ="safe").load(project(site).text("synapse/kmuctl.yaml"))
     [namespace] = granted["namespaces"]["users"]
     domain = project(site).stack.site.domain
@@ -174,7 +174,7 @@ def test_the_token_of_kmuctl_is_good_for_one_account_that_nobody_can_have(site: 
 
 @pytest.mark.parametrize("site", WITH_SYNAPSE)
 def test_synapse_trusts_our_own_authority_and_the_public_ones(site: str) -> None:
-    """K67: with certificates of our own, sign-on and mail would be refused."""
+    """K67, K50: with certificates of our own, sign-on and mail would be refused."""
     container, internal = project(site).containers["synapse"], project(site).stack.site.tls.mode == "internal"
     assert ("../data/caddy/authority:/authority:ro" in container["volumes"]) is internal
     trusted = {name: value for name, value in container["environment"].items() if name.startswith("SSL_")}

@@ -61,6 +61,7 @@ def test_the_blueprints_are_valid(changes: dict[str, Any]) -> None:
 
 
 def test_every_login_has_a_provider_and_an_application() -> None:
+    """L9, U24, U33."""
     logins = stack().logins()
     assert set(named(OIDC)) == {service.name for service in logins if service.login and service.login.kind == "oidc"}
     assert set(named(PROXY)) == {service.name for service in stack().protected()}
@@ -182,6 +183,7 @@ def test_open_paths_of_a_proxied_app_are_exact() -> None:
 
 
 def test_recovery_starts_from_the_sign_in_page_with_our_mail() -> None:
+    """U1."""
     stage = named("authentik_stages_email.emailstage")["kmu-recovery-email"]
     assert f"authentik/mail/{stage['template']}" in rendered()
     assert f"authentik/mail/{stage['template'].replace('html', 'txt')}" in rendered()
@@ -193,6 +195,7 @@ def test_recovery_starts_from_the_sign_in_page_with_our_mail() -> None:
 @pytest.mark.parametrize("language", ["de", "en"])
 @pytest.mark.parametrize("kind", ["html", "txt"])
 def test_the_mail_is_a_django_template_with_a_harmless_name(kind: str, language: str) -> None:
+    """U1, U2, U5: the links lead to the public name."""
     text = rendered(name=AWKWARD_NAME, language=language)[f"authentik/mail/kmu_recovery.{kind}"]
     assert "{{ url }}" in text
     assert "7*7" in text

@@ -37,7 +37,7 @@ def timers_of(line: str) -> bool:
 
 
 def test_systemd_accepts_the_units(timer: Timer, tmp_path: Path) -> None:
-    """K8: no unknown key, no value out of range, a program that exists."""
+    """PITFALLS 25: no unknown key, no value out of range, a program that exists."""
     assert complaints(tmp_path, unit_files(stack(), timer, (sys.executable, "-m", "kmuctl"))) == ""
 
 

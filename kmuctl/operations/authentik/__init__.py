@@ -9,6 +9,7 @@ from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
 from kmuctl.operations.authentik.api import SERVER, WORKER, Api
 from kmuctl.operations.authentik.blueprints import blueprint_steps, own_blueprints
+from kmuctl.operations.authentik.discovery import discovery_steps
 from kmuctl.operations.authentik.outposts import outposts_step
 from kmuctl.operations.authentik.people import addresses_step
 from kmuctl.operations.authentik.settings import settings_step
@@ -17,7 +18,7 @@ from kmuctl.operations.render import Rendered
 
 
 def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
-    """Every blueprint applied, nothing of it undone since, both outposts connected."""
+    """Every blueprint applied, nothing of it undone since, both outposts connected, found by who asks it."""
     own = own_blueprints(rendered)
     api = Api(secrets["authentik_bootstrap_token"])
     yield (alone := upstream_step(api, after=(f"container:{SERVER}", f"container:{WORKER}")))
@@ -25,5 +26,6 @@ def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]
     applied = tuple(step.name for step in steps)
     yield (settings := settings_step(own, api, secrets, after=applied))
     yield outposts_step(api, after=(settings.name, "container:authentik-ldap"))
+    yield from discovery_steps(stack, after=(settings.name,))
     if "stalwart" in stack:
         yield addresses_step(api, after=(settings.name,))

@@ -23,6 +23,8 @@ ATTEMPTS, LIMIT = 3, 600
 """Of a command or request that meets a busy worker, and the seconds that a command may take."""
 PAUSE = 2.0
 """Seconds between two attempts."""
+TIMED_OUT = 124
+"""How timeout(1) says that it ended a command."""
 ENTRY = re.compile(
     r"Entry invalid: (?P<why>.*?): \{'entry': \{'model': '(?P<model>[^']+)'.*?'identifiers': (?P<which>.*?), 'attrs'"
 )
@@ -30,6 +32,7 @@ FIELD = re.compile(r"""'(\w+)': \[ErrorDetail\(string=(['"])(.*?)\2, code=""")
 EXCEPTION = re.compile(r"^[\w.]+: ", re.MULTILINE)
 """What the command says of an entry, of a property of it, and when it crashes (seen in 2026.8.0)."""
 LENGTH = 500
+BUSY = f"it is very busy, or waits for the database: `kmuctl logs {WORKER}`; then run `kmuctl up` again"
 FOUNDATION = re.compile(r"\{name: (Default|System) - ")
 """In a blueprint that applies some of Authentik's own first."""
 
@@ -101,7 +104,11 @@ def switch(api: Api, host: Host, instance: Row, *, on: bool) -> None:
 
 def _updated(api: Api, host: Reader) -> tuple[datetime, str]:
     """When the version that runs came, by Authentik's own clock, and which it is."""
-    return max((_moment(row["timestamp"]), row["version"]) for row in api.get(host, "admin/version/history/"))
+    rows = api.get(host, "admin/version/history/")
+    try:
+        return max((_moment(row["timestamp"]), row["version"]) for row in rows)
+    except (ValueError, TypeError, LookupError):
+        raise StepFailed(f"Authentik's list of its versions says something unexpected: {str(rows)[:200]}") from None
 
 
 def _moment(text: str) -> datetime:
@@ -126,6 +133,8 @@ def apply_now(host: Host, name: str) -> None:
             return
         if "deadlock detected" not in answer.stderr:
             break
+    if answer.code == TIMED_OUT:
+        raise StepFailed(f"Authentik did not finish {name}.yaml within {LIMIT // 60} minutes", hint=BUSY)
     raise StepFailed(f"Authentik refuses {name}.yaml: {_refusal(answer.stderr)}")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from kmuctl.model.host import Reader
 from kmuctl.model.step import Drift, Step, wait_only
-from kmuctl.operations.authentik.api import Api, not_serving
+from kmuctl.operations.authentik.api import SERVER, Api, not_serving
 
-OUTPOSTS, DEADLINE = ("authentik Embedded Outpost", "ldap"), 120
+OUTPOSTS, DEADLINE = {"authentik Embedded Outpost": SERVER, "ldap": "authentik-ldap"}, 120
+"""Names, and the containers in which they run."""
 
 
 def outposts_step(api: Api, *, after: tuple[str, ...]) -> Step:
@@ -16,14 +17,14 @@ def outposts_step(api: Api, *, after: tuple[str, ...]) -> Step:
         if drift := not_serving(host):
             return drift
         present = {outpost["name"]: outpost["pk"] for outpost in api.rows(host, "outposts/instances/")}
-        for name in OUTPOSTS:
+        for name, container in OUTPOSTS.items():
             if name not in present:
                 return Drift(f"Authentik has no outpost `{name}`")
             if not api.get(host, f"outposts/instances/{present[name]}/health/"):
-                return Drift(f"the outpost `{name}` is not connected")
+                return Drift(f"the outpost `{name}` is not connected", hint=f"`kmuctl logs {container}` shows more")
         return None
 
     return Step(
         name="authentik:outposts", check=check, apply=wait_only, after=after, deadline=DEADLINE,
-        hint="`kmuctl logs authentik-ldap` shows more", logs=("authentik-ldap",),
+        logs=tuple(OUTPOSTS.values()),
     )  # fmt: skip

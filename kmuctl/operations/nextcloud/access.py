@@ -5,10 +5,10 @@ from __future__ import annotations
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret
-from kmuctl.model.stack import PROJECT, Stack
+from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, wait_only
 from kmuctl.operations.caddy import ca_certificate
-from kmuctl.operations.nextcloud.occ import AS_ITS_USER, CONTAINER, OCC, call, change, not_serving, occ, status
+from kmuctl.operations.nextcloud.occ import AS_ITS_USER, CONTAINER, OCC, ask, call, change, not_serving, occ, status
 
 ADMIN = "kmu-break-glass"
 AUTHORITY = "kmu-root.crt"
@@ -54,7 +54,7 @@ def break_glass_step(password: Secret, *, after: tuple[str, ...]) -> Step:
         return None if "admin" in reply.json("ocs")["ocs"]["data"]["groups"] else Drift(f"`{ADMIN}` is no admin")
 
     def apply(host: Host) -> None:
-        known = host.engine.ask(PROJECT, CONTAINER, occ("user:info", ADMIN, "--output=json")).code == 0
+        known = ask(host, occ("user:info", ADMIN, "--output=json")).code == 0
         verb = ("user:resetpassword",) if known else ("user:add", "--group=admin")
         script = f"{FROM_STDIN} {' '.join(OCC)} {' '.join(verb)} --password-from-env {ADMIN} -n"
         change(host, ("sh", "-c", script), f"{password.reveal()}\n".encode())

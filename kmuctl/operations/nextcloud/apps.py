@@ -10,17 +10,25 @@ from typing import Any
 
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
-from kmuctl.model.stack import PROJECT
 from kmuctl.model.step import Drift, Step
-from kmuctl.operations.nextcloud.occ import CONTAINER, change, json_of, look, not_serving, occ, reason, status
+from kmuctl.operations.nextcloud.occ import (
+    CONTAINER,
+    ask,
+    change,
+    execute,
+    json_of,
+    look,
+    not_serving,
+    occ,
+    reason,
+    status,
+)
 
 SIGN_ON = "user_oidc"
 UNWANTED = "app_api"
 """On by default, and an error among Nextcloud's own checks without a Docker socket, which it must not have."""
 STORE = "https://apps.nextcloud.com/api/v1/apps.json"
 PROBE = ("curl", "-fsS", "-o", "/dev/null", "-m", "5", "-I", STORE)
-PATIENCE = ("timeout", "600")
-"""occ itself would wait for a download for ever."""
 DAY = 86400
 FAILURE = ("settings", "appstore-fetcher-lastFailure")
 """When Nextcloud did not reach the store; for five minutes it does not ask again."""
@@ -96,7 +104,7 @@ def _hope(attempt: Attempt | None, version: str, now: float, reachable: bool) ->
 
 
 def _reachable(host: Reader) -> bool:
-    return host.engine.ask(PROJECT, CONTAINER, PROBE).code == 0
+    return ask(host, PROBE).code == 0
 
 
 def _version(host: Reader) -> str:
@@ -123,14 +131,12 @@ def _install(host: Host, missing: list[str]) -> None:
 
 def _enable(host: Host, app: str) -> str:
     """Download, unpack, switch on; why it failed."""
-    answer = host.engine.execute(PROJECT, CONTAINER, (*PATIENCE, *occ("app:enable", app)))
-    if answer.code == 124:
-        return "its download did not end within ten minutes"
+    answer = execute(host, occ("app:enable", app))
     return reason(answer) if answer.code else ""
 
 
 def _remember(host: Host, before: Attempts, tried: list[str], refusals: dict[str, str]) -> None:
-    unreachable = bool(refusals) and host.engine.ask(PROJECT, CONTAINER, occ("config:app:get", *FAILURE)).code == 0
+    unreachable = bool(refusals) and ask(host, occ("config:app:get", *FAILURE)).code == 0
     version, now = _version(host), int(time())
     after = {app: attempt for app, attempt in before.items() if app not in tried}
     after |= {app: Attempt(now, version, why, unreachable) for app, why in refusals.items() if app != SIGN_ON}
@@ -140,7 +146,7 @@ def _remember(host: Host, before: Attempts, tried: list[str], refusals: dict[str
 
 
 def _attempts(host: Reader) -> Attempts:
-    answer = host.engine.ask(PROJECT, CONTAINER, occ("config:app:get", *NOTES))
+    answer = ask(host, occ("config:app:get", *NOTES))
     try:
         found: dict[str, Any] = json.loads(answer.stdout) if answer.code == 0 else {}
         return {app: Attempt(**attempt) for app, attempt in found.items()}

@@ -16,6 +16,8 @@ from kmuctl.operations.containers import serving
 CONTAINER, PORT = "nextcloud", 80
 AS_ITS_USER = ("setpriv", "--reuid=33", "--regid=33", "--clear-groups")
 OCC = (*AS_ITS_USER, "php", "/var/www/html/occ")
+PATIENCE, TIMED_OUT = ("timeout", "600"), 124
+"""By themselves occ and PHP wait for a download, a lock or the database for ever."""
 FROM_INSIDE = {"Host": "localhost", "OCS-APIRequest": "true"}
 """The one name that is always trusted, whatever the configuration; and what stands for a token against forged forms."""
 SERVER_ERROR = 500
@@ -27,12 +29,21 @@ def occ(*words: str) -> tuple[str, ...]:
     return (*OCC, *words, "-n")
 
 
+def ask(host: Reader, command: Sequence[str]) -> Answer:
+    """Run a command in the container that only reads."""
+    return host.engine.ask(PROJECT, CONTAINER, (*PATIENCE, *command))
+
+
+def execute(host: Host, command: Sequence[str], stdin: bytes = b"") -> Answer:
+    return host.engine.execute(PROJECT, CONTAINER, (*PATIENCE, *command), stdin)
+
+
 def look(host: Reader, command: Sequence[str]) -> str:
-    return _output(command, host.engine.ask(PROJECT, CONTAINER, command))
+    return _output(command, ask(host, command))
 
 
 def change(host: Host, command: Sequence[str], stdin: bytes = b"") -> None:
-    _output(command, host.engine.execute(PROJECT, CONTAINER, command, stdin))
+    _output(command, execute(host, command, stdin))
 
 
 def json_of(text: str) -> Any:
@@ -50,6 +61,8 @@ def json_of(text: str) -> Any:
 
 def reason(answer: Answer) -> str:
     """occ complains on both streams."""
+    if answer.code == TIMED_OUT:
+        return "it did not end within ten minutes"
     lines = [line.strip() for line in (answer.stderr + "\n" + answer.stdout).splitlines() if line.strip()]
     return lines[-1][:300] if lines and lines[-1][:1] not in ("{", "[") else answer.reason
 

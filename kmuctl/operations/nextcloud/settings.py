@@ -11,10 +11,10 @@ from typing import Any, cast
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret
 from kmuctl.model.service import Oidc
-from kmuctl.model.stack import PROJECT, Stack
+from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step
 from kmuctl.operations.nextcloud.apps import SIGN_ON
-from kmuctl.operations.nextcloud.occ import AS_ITS_USER, CONTAINER, OCC, change, not_serving, occ, refusal
+from kmuctl.operations.nextcloud.occ import AS_ITS_USER, CONTAINER, OCC, ask, change, not_serving, occ, refusal
 
 INSTALL = (*AS_ITS_USER, "/docker-entrypoint-hooks.d/before-starting/10-install-config.sh")
 """The image runs it before each start."""
@@ -93,7 +93,7 @@ def settings_step(stack: Stack, client_secret: Secret, *, after: tuple[str, ...]
 
 def _snapshot(host: Reader) -> Snapshot | None:
     """None when the sign-on's app is not there."""
-    answer = host.engine.ask(PROJECT, CONTAINER, LOOK)
+    answer = ask(host, LOOK)
     lines = [line for line in answer.stdout.splitlines() if line.startswith("{")]
     if len(lines) < 2:
         raise refusal("occ config:list", answer)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.operations.stalwart.registry import SINGLETON, Registry, Row
 
@@ -74,12 +75,20 @@ def fulfil(plan: Iterable[Operation], registry: Registry, host: Host) -> set[str
             if "destroy" in change.arguments:
                 removals.append(change)
                 continue
-            answer = registry.change(host, change.object, **change.arguments)
+            answer = _make(change, registry, host)
             if change.reference:
                 ids[f"#{change.reference}"] = answer["created"][change.reference]["id"]
     for change in reversed(removals):
-        registry.change(host, change.object, **change.arguments)
+        _make(change, registry, host)
     return touched
+
+
+def _make(change: Change, registry: Registry, host: Host) -> Row:
+    """What Stalwart answers; when it refuses, the object's name comes first: Stalwart knows it by an id."""
+    try:
+        return registry.change(host, change.object, **change.arguments)
+    except StepFailed as error:
+        raise StepFailed(f"{change.why}: {error.message}", hint=error.hint) from None
 
 
 def compare(operation: Operation, rows: list[Row], ids: dict[str, str]) -> Iterator[Change]:

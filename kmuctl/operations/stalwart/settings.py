@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.secrets import Secret, Secrets
@@ -11,7 +11,7 @@ from kmuctl.model.step import Drift, Step, few, unseen
 from kmuctl.operations.authentik.blueprints import apply_now
 from kmuctl.operations.containers import compose_up, serving
 from kmuctl.operations.render import Rendered
-from kmuctl.operations.stalwart.plan import differences, fulfil, read_plan
+from kmuctl.operations.stalwart.plan import Operation, differences, fulfil, read_plan
 from kmuctl.operations.stalwart.registry import CONTAINER, Registry, known, known_key
 from kmuctl.operations.stalwart.setup import PLAN
 
@@ -24,23 +24,33 @@ OUTPOST, DIRECTORY_BLUEPRINTS = "authentik-ldap", ("10-base", "30-ldap")
 def wiring(stack: Stack, secrets: Secrets, rendered: Rendered) -> Iterator[Step]:
     if "stalwart" in stack:
         yield (step := settings_step(stack, rendered, after=(f"container:{CONTAINER}",)))
-        yield directory_step(stack, secrets, after=(step.name, "authentik:outposts"))
+        yield directory_step(stack, secrets, _plan(rendered), after=(step.name, "authentik:outposts"))
 
 
-def directory_step(stack: Stack, secrets: Mapping[str, Secret], *, after: tuple[str, ...]) -> Step:
+def _directory(plan: Iterable[Operation]) -> tuple[str, str]:
+    """Where people are looked up, and as whom."""
+    [body] = [value for one in plan if one.object == "Directory" for value in one.value.values()]
+    return body["url"], body["bindDn"]
+
+
+def directory_step(
+    stack: Stack, secrets: Mapping[str, Secret], plan: Iterable[Operation], *, after: tuple[str, ...]
+) -> Step:
     """noreply can sign in: the directory's own account may search, and its passwords are those of the secrets file.
 
     Authentik shows neither keys of tokens nor what they are worth. Without the right to search, everybody is unknown to
     it, and mail is refused for good: nobody may hand any in until that is mended.
     """
     sender = Registry(user=(f"noreply@{stack.site.domain}", secrets["authentik_noreply_password"]))
+    url, bind = _directory(plan)
 
     def check(host: Reader) -> Drift | None:
         if not serving(host, CONTAINER):
             return unseen("Stalwart")
         reply = sender.session(host)
         if reply.status == 500:
-            return Drift(f"Stalwart cannot ask the directory: it answers 500: {reply.said}")
+            why = f"the directory {url} is away, or refuses the account `{bind}`"
+            return Drift(f"Stalwart cannot look people up (it answers 500: {reply.said}): {why}")
         if known(reply):
             return None
         # each look is a failed login: too many of them would shut noreply out
@@ -60,8 +70,12 @@ def directory_step(stack: Stack, secrets: Mapping[str, Secret], *, after: tuple[
     )  # fmt: skip
 
 
+def _plan(rendered: Rendered) -> tuple[Operation, ...]:
+    return read_plan(rendered.files[PLAN].content.decode())
+
+
 def settings_step(stack: Stack, rendered: Rendered, *, after: tuple[str, ...]) -> Step:
-    plan = read_plan(rendered.files[PLAN].content.decode())
+    plan = _plan(rendered)
     unloaded = f"{stack.folder}/state/stalwart.unloaded"
 
     def check(host: Reader) -> Drift | None:
