@@ -1,5 +1,6 @@
 """What the first normal start inserts for every object type that has no row yet."""
 
+from secrets import token_urlsafe
 from typing import Any
 
 from .registry import Registry
@@ -42,6 +43,12 @@ def insert(registry: Registry) -> None:
         if not registry.tables.get(name):
             for body in bodies:
                 registry.create(name, body, None)
+    if not registry.tables.get("x:OidcProvider"):
+        keys = {
+            "encryptionKey": {"@type": "Value", "secret": token_urlsafe()},
+            "signatureKey": {"@type": "Text", "secret": token_urlsafe()},
+        }
+        registry.update("x:OidcProvider", "singleton", {**keys, "signatureAlgorithm": "es256"})
     if not registry.tables.get("x:Role"):
         made = {name: registry.create("x:Role", {"description": name}, None)["id"] for name in ROLES}
         registry.create("x:Role", {"description": "Tenant Administrator"}, None)
