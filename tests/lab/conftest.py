@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.stack import LabSite, containers, run
+from tests.lab.stack import PUBLIC, LabSite, containers, run
 
 ORDER = (
     "test_wheel", "test_up", "test_engine", "test_doors", "test_database", "test_turn", "test_secrets", "test_wiring",
@@ -61,7 +61,7 @@ def site(engine: None) -> Iterator[LabSite]:
 def _make(site: LabSite) -> None:
     if not site.file.exists():
         folder = str(site.folder)
-        made = site.kmuctl("init", "--trial", "--yes", "--directory", folder, "--folder", folder)
+        made = site.kmuctl("init", "--trial", "--yes", "--directory", folder, "--folder", folder, "--ipv4", PUBLIC)
         assert made.returncode == 0, made.stderr
     up = site.kmuctl("up")
     print(up.stderr, up.stdout, sep="\n")

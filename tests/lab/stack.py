@@ -28,6 +28,8 @@ from kmuctl.services import NAMES, stack_of
 Seen = TypeVar("Seen")
 Run = subprocess.CompletedProcess[str]
 HERE = "127.0.0.1"
+PUBLIC = "192.0.3.7"
+"""The site's: what callers are told. Nobody is there, but for a test that needs it."""
 
 
 def eventually(look: Callable[[], Seen], *, within: float = 30, every: float = 0.5, what: str = "") -> Seen:
