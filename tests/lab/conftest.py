@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.lab.stack import PUBLIC, LabSite, containers, run
+from tests.lab.stack import PUBLIC, LabSite, containers, report, run
 
 ORDER = (
     "test_wheel", "test_up", "test_engine", "test_doors", "test_database", "test_turn", "test_secrets", "test_wiring",
@@ -56,6 +57,14 @@ def site(engine: None) -> Iterator[LabSite]:
     finally:
         if not kept:
             _unmake(site)
+
+
+@pytest.fixture
+def person(site: LabSite) -> Iterator[httpx.Client]:
+    """The first admin, signed in to Authentik."""
+    with site.browser() as browser:
+        browser.get(report(site.kmuctl("--json", "login-link"))["link"], follow_redirects=True)
+        yield browser
 
 
 def _make(site: LabSite) -> None:

@@ -67,6 +67,15 @@ def api(site: LabSite, path: str, method: str = "GET", body: Any = None, token: 
     return answer.json() if answer.text else None
 
 
+def sign_in(site: LabSite, browser: httpx.Client, name: str, password: str) -> bool:
+    """As Authentik's own page does it; whether the browser is signed in afterwards."""
+    flow = site.url("auth", "/api/v3/flows/executor/default-authentication-flow/")
+    for answer in ({"uid_field": name}, {"password": password}):
+        browser.get(flow)
+        browser.post(flow, json=answer)
+    return bool(browser.get(flow).json()["component"] == "xak-flow-redirect")
+
+
 @dataclass(frozen=True)
 class LabSite:
     """One trial site whose site file and host folder are the same folder."""

@@ -133,15 +133,20 @@ def test_the_directory_opens_a_mailbox(site: LabSite) -> None:
 
 def test_a_failed_sign_in_is_told_to_the_worker_with_a_signature(site: LabSite) -> None:
     """D21: the worker believes it; an event without the key it does not."""
+    told_of_a_guess("guesser")
+    hook = f"http://{address('usersync')}:8001/webhooks/stalwart"
+    assert httpx.post(hook, content=b'{"events": []}', headers={"X-Signature": "x"}).status_code == 401
+
+
+def told_of_a_guess(name: str) -> None:
+    """Somebody tries a password, and the worker is told who."""
     with (
         imaplib.IMAP4_SSL(HERE, 993, ssl_context=anyone(), timeout=PATIENT) as link,
         pytest.raises(imaplib.IMAP4.error),
     ):
-        link.login("guesser@elsewhere.example", "wrong")
-    told = 'accountName="guesser@elsewhere.example"'
+        link.login(f"{name}@elsewhere.example", "wrong")
+    told = f'accountName="{name}@elsewhere.example"'
     eventually(lambda: told in run("docker", "logs", name_of("usersync")).stderr, within=20, what="the worker")
-    hook = f"http://{address('usersync')}:8001/webhooks/stalwart"
-    assert httpx.post(hook, content=b'{"events": []}', headers={"X-Signature": "x"}).status_code == 401
 
 
 def test_a_setting_changed_by_hand_is_named_and_put_right(site: LabSite) -> None:
