@@ -7,6 +7,7 @@ import smtplib
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -129,6 +130,25 @@ def test_the_directory_opens_a_mailbox(site: LabSite) -> None:
         with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
             link.login(noreply(site)[0], "wrong")
         assert link.login(*noreply(site))[0] == "OK"
+
+
+def fulfil(site: LabSite, name: str) -> State:
+    """Bring one step of `up`, as the site file has it now; what became of it."""
+    host, stack = LocalHost(), site.stack
+    [step] = [step for step in up(stack, open_vault(stack, host), site.file.read_bytes()) if step.name == name]
+    [outcome] = [event for event in converge([replace(step, after=())], host) if isinstance(event, Outcome)]
+    return outcome.state
+
+
+def test_other_servers_may_insist_on_our_certificate(site: LabSite) -> None:
+    """D21: the policy that DNS announces, at its own name; with an authority of our own nothing is promised."""
+    policy = "/.well-known/mta-sts.txt"
+    assert site.get("mta-sts", policy).status_code == 404
+    with site.edited("tls", mode="files", certificate="/own.crt", key="/own.key"):
+        assert fulfil(site, "stalwart:settings") is State.CHANGE
+    lines = site.get("mta-sts", policy).text.splitlines()
+    assert fulfil(site, "stalwart:settings") is State.CHANGE
+    assert lines == ["version: STSv1", "mode: testing", "max_age: 604800", f"mx: {site.stack.site.fqdn('mail')}"]
 
 
 def test_a_failed_sign_in_is_told_to_the_worker_with_a_signature(site: LabSite) -> None:
