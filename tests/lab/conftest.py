@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.lab.stack import LabSite, containers, run
+from tests.lab.stack import PUBLIC, LabSite, containers, report, run
 
 ORDER = (
     "test_wheel", "test_up", "test_engine", "test_doors", "test_database", "test_turn", "test_secrets", "test_wiring",
@@ -58,10 +59,18 @@ def site(engine: None) -> Iterator[LabSite]:
             _unmake(site)
 
 
+@pytest.fixture
+def person(site: LabSite) -> Iterator[httpx.Client]:
+    """The first admin, signed in to Authentik."""
+    with site.browser() as browser:
+        browser.get(report(site.kmuctl("--json", "login-link"))["link"], follow_redirects=True)
+        yield browser
+
+
 def _make(site: LabSite) -> None:
     if not site.file.exists():
         folder = str(site.folder)
-        made = site.kmuctl("init", "--trial", "--yes", "--directory", folder, "--folder", folder)
+        made = site.kmuctl("init", "--trial", "--yes", "--directory", folder, "--folder", folder, "--ipv4", PUBLIC)
         assert made.returncode == 0, made.stderr
     up = site.kmuctl("up")
     print(up.stderr, up.stdout, sep="\n")

@@ -28,6 +28,8 @@ from kmuctl.services import NAMES, stack_of
 Seen = TypeVar("Seen")
 Run = subprocess.CompletedProcess[str]
 HERE = "127.0.0.1"
+PUBLIC = "192.0.3.7"
+"""The site's: what callers are told. Nobody is there, but for a test that needs it."""
 
 
 def eventually(look: Callable[[], Seen], *, within: float = 30, every: float = 0.5, what: str = "") -> Seen:
@@ -63,6 +65,15 @@ def api(site: LabSite, path: str, method: str = "GET", body: Any = None, token: 
     answer = httpx.request(method, url, headers=headers, json=body)
     assert answer.is_success, answer.text
     return answer.json() if answer.text else None
+
+
+def sign_in(site: LabSite, browser: httpx.Client, name: str, password: str) -> bool:
+    """As Authentik's own page does it; whether the browser is signed in afterwards."""
+    flow = site.url("auth", "/api/v3/flows/executor/default-authentication-flow/")
+    for answer in ({"uid_field": name}, {"password": password}):
+        browser.get(flow)
+        browser.post(flow, json=answer)
+    return bool(browser.get(flow).json()["component"] == "xak-flow-redirect")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from kmuctl.drivers.tls import TlsClient
 from kmuctl.model.host import Door
@@ -88,6 +94,42 @@ def test_up_hands_it_on_too(site: LabSite) -> None:
     site.up()
     assert shown(site) == caddys(site)
     assert site.plan() == {}
+
+
+def wildcard(site: LabSite, folder: Path) -> int:
+    """A new certificate of the company's own with its key, for all names at once; its serial."""
+    key, domain = ec.generate_private_key(ec.SECP256R1()), site.stack.site.domain
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain), x509.DNSName(f"*.{domain}")]), critical=False)
+        .sign(key, SHA256())
+    )
+    (folder / "own.crt").write_bytes(made.public_bytes(Encoding.PEM))
+    (folder / "own.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return made.serial_number
+
+
+def everywhere(site: LabSite) -> set[int]:
+    """Serials of all ports, the pages' too."""
+    pages = TlsClient(lambda project, container: HERE).serial(Door("caddy", 443, site.stack.site.fqdn("cloud"), ""))
+    return {pages, *shown(site).values()}
+
+
+def test_a_certificate_of_the_companys_own_is_served_by_all(site: LabSite, tmp_path: Path) -> None:
+    """K8, D31: pages, mail and calls show it, and the renewed one as soon as that lies there; nobody is restarted."""
+    before, first = ids(), wildcard(site, tmp_path)
+    with site.edited("tls", mode="files", certificate=str(tmp_path / "own.crt"), key=str(tmp_path / "own.key")):
+        site.up("--only", "caddy")
+        report(site.kmuctl("--json", "certs", "sync"))
+        assert everywhere(site) == {first}
+        second = wildcard(site, tmp_path)
+        report(site.kmuctl("--json", "certs", "sync"))
+        assert everywhere(site) == {second} != {first}
+    site.up()
+    assert shown(site) == caddys(site)
+    assert ids() == before
 
 
 def test_a_stopped_program_is_named(site: LabSite) -> None:

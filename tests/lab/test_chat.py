@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
-from tests.lab.stack import HERE, LabSite, address, docker, eventually, health, ids, inside, name_of, report
+from tests.lab.stack import HERE, LabSite, address, docker, eventually, health, ids, inside, name_of
 from tests.lab.turn_client import Refused, TurnClient
 
 pytestmark = pytest.mark.lab
@@ -23,14 +22,6 @@ def as_admin(site: LabSite, path: str, *, port: int = 8008, **query: str) -> htt
     user = f"@kmuctl-admin:{site.stack.site.domain}"
     headers = {"Authorization": f"Bearer {site.secrets()['synapse_admin_token']}"}
     return httpx.get(f"http://{address('synapse')}:{port}{path}", params={"user_id": user, **query}, headers=headers)
-
-
-@pytest.fixture
-def person(site: LabSite) -> Iterator[httpx.Client]:
-    """The first admin, signed in to Authentik."""
-    with site.browser() as browser:
-        browser.get(report(site.kmuctl("--json", "login-link"))["link"], follow_redirects=True)
-        yield browser
 
 
 def signed_in(site: LabSite, browser: httpx.Client) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import smtplib
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
-from tests.lab.stack import HERE, AtThisMachine, LabSite, report
+from tests.lab.stack import HERE, AtThisMachine, LabSite, api, report, sign_in
 
 pytestmark = pytest.mark.lab
 
@@ -122,6 +124,41 @@ def test_a_member_of_staff_signs_in_once_for_all(site: LabSite) -> None:
             seen = browser.get(site.url(host, path), follow_redirects=True)
             assert (str(seen.url), seen.status_code) == (site.url(host, path), 200), host
         assert browser.get(link).status_code == 404
+
+
+@contextmanager
+def colleague(site: LabSite, *groups: str) -> Iterator[httpx.Client]:
+    """Somebody of these groups, signed in to Authentik, and gone afterwards."""
+    keys = [row["pk"] for row in api(site, "core/groups/")["results"] if row["name"] in groups]
+    person = {"username": "colleague", "name": "A Colleague", "email": "colleague@elsewhere.example", "groups": keys}
+    key = api(site, "core/users/", "POST", {**person, "path": "users", "type": "internal"})["pk"]
+    try:
+        api(site, f"core/users/{key}/set_password/", "POST", {"password": "for this test"})
+        with site.browser() as browser:
+            assert sign_in(site, browser, "colleague", "for this test")
+            yield browser
+    finally:
+        api(site, f"core/users/{key}/", "DELETE")
+
+
+@pytest.mark.parametrize(
+    ("groups", "opened"),
+    [((), set()), (("kmu-users",), {"element", "meet"}), (("kmu-admins",), {"element", "meet", "logs", "admin"})],
+    ids=["nobody's", "staff", "administrators"],
+)
+def test_a_door_opens_for_its_groups_alone(site: LabSite, groups: tuple[str, ...], opened: set[str]) -> None:
+    """K39, K65: whom Authentik refuses it keeps; at meet. only the hosts' token asks for an account."""
+    with colleague(site, *groups) as browser:
+        seen = {host: browser.get(site.url(host, path), follow_redirects=True) for host, path in PROTECTED}
+    assert {host for host, answer in seen.items() if answer.url.host == site.stack.site.fqdn(host)} == opened
+    assert {answer.status_code for host, answer in seen.items() if host not in opened} <= {403}
+
+
+def test_the_panel_is_behind_the_hosts_door(site: LabSite, person: httpx.Client) -> None:
+    """K65: at meet., where guests get Jitsi's own page, with the headers that only the panel sends."""
+    token = person.get(site.url("meet", "/_sso/room"), follow_redirects=True)
+    assert token.headers["cross-origin-opener-policy"] == "same-origin"
+    assert "cross-origin-opener-policy" not in person.get(site.url("meet", "/room")).headers
 
 
 def test_a_link_for_nobody_is_refused(site: LabSite) -> None:

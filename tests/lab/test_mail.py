@@ -7,6 +7,7 @@ import smtplib
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -131,17 +132,41 @@ def test_the_directory_opens_a_mailbox(site: LabSite) -> None:
         assert link.login(*noreply(site))[0] == "OK"
 
 
+def fulfil(site: LabSite, name: str) -> State:
+    """Bring one step of `up`, as the site file has it now; what became of it."""
+    host, stack = LocalHost(), site.stack
+    [step] = [step for step in up(stack, open_vault(stack, host), site.file.read_bytes()) if step.name == name]
+    [outcome] = [event for event in converge([replace(step, after=())], host) if isinstance(event, Outcome)]
+    return outcome.state
+
+
+def test_other_servers_may_insist_on_our_certificate(site: LabSite) -> None:
+    """D21: the policy that DNS announces, at its own name; with an authority of our own nothing is promised."""
+    policy = "/.well-known/mta-sts.txt"
+    assert site.get("mta-sts", policy).status_code == 404
+    with site.edited("tls", mode="files", certificate="/own.crt", key="/own.key"):
+        assert fulfil(site, "stalwart:settings") is State.CHANGE
+    lines = site.get("mta-sts", policy).text.splitlines()
+    assert fulfil(site, "stalwart:settings") is State.CHANGE
+    assert lines == ["version: STSv1", "mode: testing", "max_age: 604800", f"mx: {site.stack.site.fqdn('mail')}"]
+
+
 def test_a_failed_sign_in_is_told_to_the_worker_with_a_signature(site: LabSite) -> None:
     """D21: the worker believes it; an event without the key it does not."""
+    told_of_a_guess("guesser")
+    hook = f"http://{address('usersync')}:8001/webhooks/stalwart"
+    assert httpx.post(hook, content=b'{"events": []}', headers={"X-Signature": "x"}).status_code == 401
+
+
+def told_of_a_guess(name: str) -> None:
+    """Somebody tries a password, and the worker is told who."""
     with (
         imaplib.IMAP4_SSL(HERE, 993, ssl_context=anyone(), timeout=PATIENT) as link,
         pytest.raises(imaplib.IMAP4.error),
     ):
-        link.login("guesser@elsewhere.example", "wrong")
-    told = 'accountName="guesser@elsewhere.example"'
+        link.login(f"{name}@elsewhere.example", "wrong")
+    told = f'accountName="{name}@elsewhere.example"'
     eventually(lambda: told in run("docker", "logs", name_of("usersync")).stderr, within=20, what="the worker")
-    hook = f"http://{address('usersync')}:8001/webhooks/stalwart"
-    assert httpx.post(hook, content=b'{"events": []}', headers={"X-Signature": "x"}).status_code == 401
 
 
 def test_a_setting_changed_by_hand_is_named_and_put_right(site: LabSite) -> None:

@@ -9,10 +9,11 @@ from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import psycopg
 import pytest
 
-from tests.lab.stack import LabSite, docker, eventually, health, inside, name_of, report
+from tests.lab.stack import LabSite, docker, eventually, health, inside, name_of
 from tests.lab.test_database import connect
 
 pytestmark = pytest.mark.lab
@@ -47,13 +48,17 @@ def test_a_second_run_sends_nothing(site: LabSite) -> None:
     assert all(any(word in line for word in READING) for line in seen)
 
 
-def test_a_person_signs_in_with_the_one_account(site: LabSite) -> None:
-    """K53, K68: from Nextcloud's login to the sign-on and back, over TLS that both believe; admins are admins."""
-    with site.browser() as browser:
-        browser.get(report(site.kmuctl("--json", "login-link"))["link"], follow_redirects=True)
-        answer = browser.get(site.url("cloud", "/login"), follow_redirects=True)
-    seen = answer.json()
-    assert urlsplit(str(answer.url)).path == "/apps/user_oidc/code"
+def signed_in(site: LabSite, browser: httpx.Client) -> dict[str, Any]:
+    """From Nextcloud's login to the sign-on and back; what it makes of the person."""
+    answer = browser.get(site.url("cloud", "/login"), follow_redirects=True)
+    assert urlsplit(str(answer.url)).path == "/apps/user_oidc/code", answer.text
+    account: dict[str, Any] = answer.json()
+    return account
+
+
+def test_a_person_signs_in_with_the_one_account(site: LabSite, person: httpx.Client) -> None:
+    """K53, K68: over TLS that both believe; admins are admins."""
+    seen = signed_in(site, person)
     assert seen["user"] == site.stack.site.admin.username
     assert seen["groups"] == ["admin", "kmu-admins", "kmu-users"]
 

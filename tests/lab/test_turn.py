@@ -7,15 +7,15 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from time import time
 
 import pytest
 
-from tests.lab.stack import HERE, LabSite, docker, eventually, health, ids, name_of, run
-from tests.lab.turn_client import Refused, TurnClient, credential
+from tests.lab.stack import HERE, PUBLIC, LabSite, address, containers, docker, eventually, health, ids, name_of, run
+from tests.lab.turn_client import Refused, TurnClient, answers, binding, credential
 
 pytestmark = pytest.mark.lab
 
@@ -27,16 +27,22 @@ PEER = "192.0.3.1"
 @pytest.fixture
 def peer() -> Iterator[tuple[str, int]]:
     """Somebody out there who sends everything back."""
-    added = run("ip", "address", "add", f"{PEER}/32", "dev", "lo").returncode == 0
+    with alias(PEER), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((PEER, 0))
+        Thread(target=_echo, args=(server,), daemon=True).start()
+        yield server.getsockname()
+        server.sendto(b"", server.getsockname())
+
+
+@contextmanager
+def alias(address: str) -> Iterator[None]:
+    """This machine has the address, and nothing sent there leaves it."""
+    added = run("ip", "address", "add", f"{address}/32", "dev", "lo").returncode == 0
     try:
-        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
-            server.bind((PEER, 0))
-            Thread(target=_echo, args=(server,), daemon=True).start()
-            yield server.getsockname()
-            server.sendto(b"", server.getsockname())
+        yield
     finally:
         if added:
-            run("ip", "address", "del", f"{PEER}/32", "dev", "lo")
+            run("ip", "address", "del", f"{address}/32", "dev", "lo")
 
 
 def _echo(server: socket.socket) -> None:
@@ -82,10 +88,7 @@ def test_other_credentials_are_refused(site: LabSite, seconds: int, secret: str)
     ],
 )
 def test_the_relay_is_no_way_into_private_networks(site: LabSite, address: str) -> None:
-    """K11, K79: neither this machine, nor the containers, nor the office, nor a cloud's metadata.
-
-    Its own address is allowed, always: two people behind the same relay must reach each other.
-    """
+    """K11, K79: neither this machine, nor the containers, nor the office, nor a cloud's metadata."""
     with client(site) as turn:
         turn.allocate()
         with pytest.raises(Refused) as refused:
@@ -103,10 +106,40 @@ def test_a_relayed_packet_without_permission_is_dropped(site: LabSite, peer: tup
 
 
 def test_callers_are_told_the_public_address(site: LabSite) -> None:
-    """K11, K114: coturn stands behind Docker's NAT; its own address is of use to nobody."""
-    with client(site) as turn:
+    """K11, K114: coturn itself has another one, which is of use to nobody; theirs leads to it from outside."""
+    with client(site) as turn, alias(PUBLIC), alias(PEER), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
         turn.allocate()
-        assert turn.relayed == (site.stack.site.host.ipv4 or site.stack.address("turn", 10))
+        assert (turn.relayed[0], address("coturn")) == (PUBLIC, site.stack.address("turn", 10))
+        turn.permit(PEER)
+        caller.bind((PEER, 0))
+        caller.sendto(b"hello", turn.relayed)
+        assert turn.receive() == b"hello"
+
+
+def test_two_people_behind_the_same_relay_reach_each_other(site: LabSite) -> None:
+    """K11, K79: each knows of the other what the relay told: its public address."""
+    with client(site) as one, client(site) as other:
+        for turn in (one, other):
+            turn.allocate()
+            turn.permit(PUBLIC)
+        one.send(other.relayed, b"hello")
+        assert other.receive() == b"hello"
+
+
+def test_the_bridge_is_reached_through_the_relay(site: LabSite) -> None:
+    """K10, K79: at one of the addresses that it tells, by people whose firewall lets no other way; and without it."""
+    environment = dict(entry.split("=", 1) for entry in containers()["jitsi-jvb"]["Config"]["Env"])
+    [public, inside] = environment["JVB_ADVERTISE_IPS"].split(",")
+    request = binding()
+    with client(site, tcp=True) as turn:
+        turn.allocate()
+        turn.permit(inside)
+        assert answers(turn.relay((inside, 10000), request), request)
+    assert public == PUBLIC
+    with alias(PUBLIC), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        caller.settimeout(5)
+        caller.sendto(request, (public, 10000))
+        assert answers(caller.recv(2048), request)
 
 
 def test_the_realm_is_the_name_that_it_has_everywhere(site: LabSite) -> None:
@@ -132,7 +165,7 @@ def certificates(site: LabSite) -> Iterator[Callable[[str], None]]:
     yield give
     for path in paths:
         _put(path, before[path]) if path in before else path.unlink(missing_ok=True)
-    docker("restart", name_of("coturn"))
+    docker("restart", "--time", "0", name_of("coturn"))
     eventually(lambda: health("coturn") == "healthy", within=60, what="coturn as it was")
 
 
@@ -157,7 +190,7 @@ def test_a_call_is_relayed_over_tls(
     """K11, K79: for people whose firewall lets nothing else through; a renewed certificate needs no new start."""
     name, other = site.stack.site.fqdn("turn"), site.stack.site.fqdn("meet")
     certificates(name)
-    docker("restart", name_of("coturn"))
+    docker("restart", "--time", "0", name_of("coturn"))
     eventually(lambda: health("coturn") == "healthy", within=60, what="coturn with a certificate")
     with over_tls(site, name) as turn:
         turn.allocate()
@@ -183,7 +216,7 @@ def test_without_a_certificate_the_rest_works(site: LabSite, certificates: Calla
     """K79: in the first minutes, and where the certificates are somebody else's."""
     for path in (site.folder / "data/coturn/certs").iterdir():
         path.unlink()
-    docker("restart", name_of("coturn"))
+    docker("restart", "--time", "0", name_of("coturn"))
     eventually(lambda: health("coturn") == "healthy", within=60, what="coturn without a certificate")
     with client(site) as turn:
         turn.allocate()

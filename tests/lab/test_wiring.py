@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from tests.lab.stack import LabSite, api
+from tests.lab.stack import LabSite, api, eventually, ids
+from tests.lab.test_nextcloud import base, occ
 
 pytestmark = pytest.mark.lab
 
@@ -36,3 +37,24 @@ def test_a_login_changed_by_hand_in_the_file_is_applied_as_it_should_be(site: La
     assert path.read_text() == wanted
     [application] = api(site, "core/applications/?slug=dozzle")["results"]
     assert application["name"] == "Logs"
+
+
+def test_an_up_that_is_killed_while_it_wires_is_finished_by_the_next(site: LabSite) -> None:
+    """K43, K56: kill -9 when Authentik is put right already, and Nextcloud is just being told."""
+    before = ids()
+    [person] = api(site, f"core/users/?username={site.stack.site.admin.username}")["results"]
+    account = f"core/users/{person['pk']}/"
+    api(site, account, "PATCH", {"email": person["email"].upper()})
+    done = site.kmuctl("occ", "user_oidc:provider", "authentik", "--clientid=other")
+    assert done.returncode == 0, done.stdout
+    with base(site) as database, database.transaction(), site.started("up") as killed:
+        database.execute("LOCK TABLE oc_user_oidc_providers IN SHARE MODE")
+        waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'oc_user_oidc_providers'::regclass AND NOT granted"
+        eventually(lambda: database.execute(waiting).fetchall() != [(0,)], within=60, what="up writes to Nextcloud")
+        eventually(lambda: api(site, account)["email"] == person["email"], what="Authentik is put right")
+        killed.kill()
+    assert killed.returncode == -9
+    site.up()
+    assert occ(site, "user_oidc:provider", "authentik")["clientId"] == "nextcloud"
+    assert site.up()["steps"] == []
+    assert ids() == before

@@ -9,14 +9,15 @@ import socket
 import ssl
 import struct
 from base64 import b64encode
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
 
 MAGIC = 0x2112A442
-ALLOCATE, CREATE_PERMISSION, SEND, DATA_INDICATION = 0x003, 0x008, 0x016, 0x017
+BINDING, ALLOCATE, REFRESH, CREATE_PERMISSION, SEND, DATA_INDICATION = 0x001, 0x003, 0x004, 0x008, 0x016, 0x017
 SUCCESS = 0x100
-USERNAME, INTEGRITY, ERROR_CODE, PEER, DATA, REALM, NONCE, RELAYED, TRANSPORT = (
-    0x0006, 0x0008, 0x0009, 0x0012, 0x0013, 0x0014, 0x0015, 0x0016, 0x0019,
+USERNAME, INTEGRITY, ERROR_CODE, LIFETIME, PEER, DATA, REALM, NONCE, RELAYED, TRANSPORT = (
+    0x0006, 0x0008, 0x0009, 0x000D, 0x0012, 0x0013, 0x0014, 0x0015, 0x0016, 0x0019,
 )  # fmt: skip
 UDP = bytes([17, 0, 0, 0])
 Attributes = dict[int, bytes]
@@ -48,8 +49,8 @@ class TurnClient:
     tcp: bool = False
     tls: tuple[ssl.SSLContext, str] | None = None
     """How to check the certificate, and the name in it."""
-    relayed: str = ""
-    """The address at which others reach us through the server."""
+    relayed: tuple[str, int] = ("", 0)
+    """Where others reach us through the server."""
     _socket: socket.socket = field(init=False)
 
     def __enter__(self) -> TurnClient:
@@ -65,7 +66,9 @@ class TurnClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        with closing(self._socket):
+            if self.relayed[1] and not error:
+                self._socket.send(self._signed(REFRESH, os.urandom(12), {LIFETIME: bytes(4)}))
 
     def allocate(self) -> None:
         """First without a name: the refusal brings realm and nonce."""
@@ -81,7 +84,14 @@ class TurnClient:
 
     def relay(self, peer: tuple[str, int], data: bytes) -> bytes:
         """Send to the peer through the server, and wait for what comes back the same way."""
+        self.send(peer, data)
+        return self.receive()
+
+    def send(self, peer: tuple[str, int], data: bytes) -> None:
         self._socket.send(_message(SEND, os.urandom(12), {PEER: _xor_address(*peer), DATA: data}))
+
+    def receive(self) -> bytes:
+        """What the next peer sent us through the server."""
         while True:
             kind, _, attributes = _parse(self._receive())
             if kind == DATA_INDICATION:
@@ -125,6 +135,16 @@ class TurnClient:
         return unsigned + struct.pack("!HH", INTEGRITY, 20) + hmac.digest(key, unsigned, "sha1")
 
 
+def binding() -> bytes:
+    """What everybody who speaks STUN answers, a bridge too: which address do you see?"""
+    return _message(BINDING, os.urandom(12), {})
+
+
+def answers(response: bytes, request: bytes) -> bool:
+    kind, transaction, _ = _parse(response)
+    return (kind, transaction) == (BINDING | SUCCESS, request[8:20])
+
+
 def _message(kind: int, transaction: bytes, attributes: Attributes, *, extra: int = 0) -> bytes:
     body = b"".join(
         struct.pack("!HH", name, len(value)) + value + bytes(-len(value) % 4) for name, value in attributes.items()
@@ -143,8 +163,9 @@ def _parse(message: bytes) -> tuple[int, bytes, Attributes]:
     return kind, message[8:20], attributes
 
 
-def _plain_address(value: bytes) -> str:
-    return socket.inet_ntoa(struct.pack("!I", struct.unpack("!I", value[4:8])[0] ^ MAGIC))
+def _plain_address(value: bytes) -> tuple[str, int]:
+    port, number = struct.unpack("!HI", value[2:8])
+    return socket.inet_ntoa(struct.pack("!I", number ^ MAGIC)), port ^ MAGIC >> 16
 
 
 def _xor_address(host: str, port: int) -> bytes:

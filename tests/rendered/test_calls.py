@@ -120,7 +120,7 @@ def test_the_bridge_is_reached(site: str) -> None:
     """K10, K114: the published port is the one it announces, at the public address if that is known."""
     bridge, host = env("jvb", site), project(site).stack.site.host
     assert project(site).containers["jitsi-jvb"]["ports"] == [f"0.0.0.0:{bridge['JVB_PORT']}:{bridge['JVB_PORT']}/udp"]
-    assert bridge.get("JVB_ADVERTISE_IPS", "") == (host.ipv4 or "")
+    assert bridge.get("JVB_ADVERTISE_IPS", "").split(",")[0] == (host.ipv4 or "")
     assert bridge["JVB_DISABLE_STUN"] == "1"
 
 
@@ -171,7 +171,23 @@ def test_clients_find_the_relay_where_it_listens(site: str) -> None:
 def test_the_relay_reaches_no_private_peer(site: str) -> None:
     assert set(turnserver(site)["denied-peer-ip"]) >= DENIED
     assert {"no-tcp-relay", "no-multicast-peers"} <= set(turnserver(site))
-    assert not {"allowed-peer-ip", "user", "cli", "no-auth", "lt-cred-mech"} & set(turnserver(site))
+    assert not {"user", "cli", "no-auth", "lt-cred-mech"} & set(turnserver(site))
+
+
+@pytest.mark.parametrize("site", having("jitsi", "coturn"))
+def test_the_relay_reaches_the_bridge_where_it_says_it_is(site: str) -> None:
+    """K79: not at the public address, whatever the port: that coturn takes for its own."""
+    bridge = project(site).containers["jitsi-jvb"]["networks"]["turn"]["ipv4_address"]
+    assert turnserver(site)["allowed-peer-ip"] == [bridge]
+    public = project(site).stack.site.host.ipv4
+    assert env("jvb", site).get("JVB_ADVERTISE_IPS") == (f"{public},{bridge}" if public else None)
+    assert env("jvb", site)["JVB_ADVERTISE_PRIVATE_CANDIDATES"] == ("0" if public else "1")
+
+
+@pytest.mark.parametrize("site", [name for name in WITH_COTURN if name not in WITH_JITSI])
+def test_a_relay_alone_reaches_nobody_inside(site: str) -> None:
+    """K79."""
+    assert "allowed-peer-ip" not in turnserver(site)
 
 
 @pytest.mark.parametrize("site", WITH_COTURN)

@@ -90,7 +90,7 @@ def test_a_label_changes_exactly_with_what_it_stands_for(change: str) -> None:
         ("TLS", {"synapse", "nextcloud", "nextcloud-cron", "authentik-server", "authentik-worker"}),
         ("address", {"coturn", "jitsi-jvb"}),
         ("no sync", {"stalwart"}),
-        ("no relay of calls", {"synapse", "jitsi-web", "jitsi-prosody", "caddy"}),
+        ("no relay of calls", {"synapse", "jitsi-web", "jitsi-prosody", "jitsi-jvb", "caddy"}),
     ],
 )
 def test_a_change_reaches_only_those_it_concerns(change: str, expected: set[str]) -> None:

@@ -267,6 +267,16 @@ def metrics_allowed(service: Service, authorization: str) -> bool | None:
     return authorization == "Basic " + base64.b64encode(expected.encode()).decode()
 
 
+def sts_policy(live: Tables) -> str | None:
+    """What other servers may insist on, whatever name they ask for it; None: nothing."""
+    settings = live.get("x:MtaSts", {}).get("singleton", {})
+    hosts = settings.get("mxHosts")
+    if settings.get("mode", "testing") == "disable" or not hosts:
+        return None
+    lines = ["version: STSv1", f"mode: {settings['mode']}", f"max_age: {settings['maxAge'] // 1000}"]
+    return "".join(f"{line}\r\n" for line in [*lines, *(f"mx: {host}" for host in sorted(hosts))])
+
+
 def application(service: Service) -> Starlette:
     async def healthy(request: Request) -> Response:
         """Live and ready alike, whatever became of the database: the real one looks at its configuration only."""
@@ -343,6 +353,10 @@ def application(service: Service) -> Starlette:
             return RedirectResponse("/account/", 302)
         return HTMLResponse("<!doctype html><title>Stalwart double</title><h1>Account (double)</h1>")
 
+    async def mta_sts(request: Request) -> Response:
+        policy = sts_policy(service.live)
+        return problem(404, "Not Found") if policy is None else PlainTextResponse(policy)
+
     async def metrics(request: Request) -> Response:
         allowed = metrics_allowed(service, request.headers.get("authorization", ""))
         if not allowed:
@@ -358,6 +372,7 @@ def application(service: Service) -> Starlette:
             Route("/healthz/ready", healthy),
             Route("/auth/token", token, methods=["POST"]),
             Route("/.well-known/jmap", well_known),
+            Route("/.well-known/mta-sts.txt", mta_sts),
             Route("/jmap/session", authenticated(session)),
             Route("/jmap", authenticated(jmap), methods=["POST"]),
             Route("/jmap/", authenticated(jmap), methods=["POST"]),
