@@ -24,12 +24,14 @@ KEEPALIVE_SECONDS = 10
 @dataclass(frozen=True, slots=True)
 class Connection:
     transport: Transport
-    key: PKey
+    way: Any
+    key: PKey | None
+    """The one that opened it, if it came from a file."""
     before: Connection | None
-    """The one that it goes through."""
+    """The connection that this one goes through."""
 
     def close(self) -> None:
-        self.transport.close()
+        _end(self.transport, self.way)
         if self.before:
             self.before.close()
 
@@ -52,6 +54,7 @@ def connect(settings: Settings, people: People, *, key: PKey | None = None) -> C
 def _through(before: Connection | None, settings: Settings, people: People, key: PKey | None = None) -> Connection:
     from paramiko import SSHException, Transport
 
+    way: Any = None
     transport: Transport | None = None
     try:
         way = _way(before, settings)
@@ -59,13 +62,23 @@ def _through(before: Connection | None, settings: Settings, people: People, key:
         _meet(transport, settings, people)
         used = sign_in(transport, settings, people, key)
         transport.set_keepalive(KEEPALIVE_SECONDS)
-        return Connection(transport, used, before)
+        return Connection(transport, way, used, before)
     except BaseException as error:
-        if transport:
-            transport.close()
+        _end(transport, way)
         if isinstance(error, (SSHException, EOFError, OSError)):
             raise _refused(settings, error) from None
         raise
+
+
+def _end(transport: Transport | None, way: Any) -> None:
+    """A program that was the way has ended when this returns."""
+    if transport:
+        transport.close()
+    if way is not None:
+        way.close()
+        if process := getattr(way, "process", None):
+            with process:
+                process.kill()
 
 
 def _way(before: Connection | None, settings: Settings) -> Any:

@@ -53,7 +53,11 @@ class SshHost:
     def __init__(self, settings: Settings, people: People) -> None:
         self._people = people
         self.link = Link(settings, people)
-        self._shell = Shell(self.link, people)
+        try:
+            self._shell = Shell(self.link, people)
+        except BaseException:
+            self.link.close()
+            raise
         self._files = Files(self._shell)
         self._sockets = Sockets(self.link.count)
 

@@ -22,6 +22,8 @@ COMMANDS = 3
 PATIENCE = 30
 """Seconds for a free session, when the server takes fewer."""
 PIECE = 2**16
+PROHIBITED = 1
+"""SSH_OPEN_ADMINISTRATIVELY_PROHIBITED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Link:
         self._mutex = Lock()
 
     @property
-    def key(self) -> PKey:
+    def key(self) -> PKey | None:
         return self._connection.key
 
     @property
@@ -97,37 +99,43 @@ class Link:
             channel.close()
 
     def _open(self, what: str) -> Channel:
-        from paramiko import ChannelException, SSHException
+        from paramiko import SSHException
 
         end = monotonic() + PATIENCE
         while True:
             self.count()
             try:
                 return self._transport.open_session()
-            except ChannelException as error:
+            except (SSHException, EOFError, OSError) as error:
+                if self.breaks():
+                    raise self.lost(what, begun=False) from None
                 if monotonic() > end:
                     hint = "does sshd there have a low MaxSessions? kmuctl works with its default of 10"
-                    raise HostError(f"{self.settings} opens no session: {error.text}", hint=hint) from None
-            except (SSHException, EOFError, OSError):
-                raise self.lost(what, begun=False) from None
-            sleep(0.1)
+                    raise HostError(f"{self.settings} opens no session: {error}", hint=hint) from None
 
     def tunnel(self, address: str, port: int) -> Channel:
         """To a port that the server reaches. Raises ConnectionRefusedError when nobody listens there."""
-        from paramiko import ChannelException, SSHException
+        from paramiko import SSHException
 
-        self.count()
-        try:
-            return self._transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0))
-        except ChannelException as error:
-            if error.code == 1:
-                hint = (
-                    "`AllowTcpForwarding yes` (or `local`) in its sshd_config: kmuctl talks to the containers that way"
-                )
-                raise HostError(f"{self.settings} forbids to forward connections", hint=hint) from None
-            raise ConnectionRefusedError(f"connection to {address}:{port} failed: {error.text}") from None
-        except (SSHException, EOFError, OSError):
-            raise self.lost(f"a connection to {address}:{port}", begun=False) from None
+        for attempt in ("first", "second"):
+            self.count()
+            try:
+                return self._transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0))
+            except (SSHException, EOFError, OSError) as error:
+                if self.breaks():
+                    raise self.lost(f"a connection to {address}:{port}", begun=False) from None
+                # of two that fail at once one may have been told the other's reason
+                if attempt == "second":
+                    raise self._refused(address, port, error) from None
+        raise AssertionError("the second attempt returns or raises")
+
+    def _refused(self, address: str, port: int, error: Exception) -> Exception:
+        from paramiko import ChannelException
+
+        if isinstance(error, ChannelException) and error.code == PROHIBITED:
+            hint = "`AllowTcpForwarding yes` (or `local`) in its sshd_config: kmuctl talks to the containers that way"
+            return HostError(f"{self.settings} forbids to forward connections", hint=hint)
+        return ConnectionRefusedError(f"no connection to {address}:{port}: {error}")
 
 
 def _converse(channel: Channel, stdin: bytes) -> Said:
