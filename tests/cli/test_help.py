@@ -16,7 +16,19 @@ from tests.cli.runner import ROOT, as_json, environment, kmuctl, program, site_f
 COMMANDS = ["init", "render", "up", "down", "status", "logs", "exec", "occ", "stalwart-cli", "login-link", "dns"]
 GROUPS = {"certs": ["sync"], "secrets": ["list", "rotate"]}
 WITHIN = [f"{group} {name}" for group, names in GROUPS.items() for name in names]
-HEAVY = ("pydantic", "docker", "jinja2", "httpx", "psycopg", "ruamel", "cryptography", "tomlkit", "dotenv", "fastapi")
+HEAVY = (
+    "pydantic",
+    "docker",
+    "jinja2",
+    "httpx",
+    "psycopg",
+    "ruamel",
+    "cryptography",
+    "tomlkit",
+    "dotenv",
+    "fastapi",
+    "paramiko",
+)
 
 
 def test_help_lists_exactly_the_commands() -> None:
