@@ -178,7 +178,7 @@ def _put(host: Host, text: bytes) -> None:
     if left := differences(host, settings(host)):
         raise StepFailed(
             f"another file of sshd says otherwise: {few(left, most=5)}",
-            hint="`Include /etc/ssh/sshd_config.d/*.conf` belongs at the top of /etc/ssh/sshd_config; see Match blocks too",
+            hint="`Include /etc/ssh/sshd_config.d/*.conf` belongs at the top of /etc/ssh/sshd_config",
         )
     answer = host.run(RELOAD)
     if answer.code:
