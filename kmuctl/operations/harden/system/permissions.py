@@ -1,4 +1,4 @@
-"""What only root needs to see: jobs of cron, the settings of sshd and of the boot loader."""
+"""What others need not see: jobs of cron, settings of sshd and of the boot loader, what people keep at home."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ MODES = {
 }
 
 
+HOME, HOME_MODE = "/home/", 0o750
+
+
 def step(*, after: tuple[str, ...]) -> Step:
     def open_ones(host: Reader) -> list[str]:
-        return [path for path, fact in host.facts(MODES).items() if fact.mode & ~MODES[path]]
+        wanted = _wanted(host)
+        return [path for path, fact in host.facts(wanted).items() if fact.mode & ~wanted[path]]
 
     def check(host: Reader) -> Drift | None:
         found = open_ones(host)
@@ -29,6 +33,12 @@ def step(*, after: tuple[str, ...]) -> Step:
 
     def apply(host: Host) -> None:
         for path in open_ones(host):
-            run(host, "chmod", f"{MODES[path]:o}", path)
+            run(host, "chmod", f"{_wanted(host)[path]:o}", path)
 
     return Step(name="system:permissions", check=check, apply=apply, after=after)
+
+
+def _wanted(host: Reader) -> dict[str, int]:
+    accounts = (line.split(":") for line in host.query(("getent", "passwd")).stdout.splitlines())
+    homes = [account[5] for account in accounts if len(account) == 7 and account[5].startswith(HOME)]
+    return MODES | dict.fromkeys(homes, HOME_MODE)

@@ -8,7 +8,7 @@ from kmuctl.model.host import Host, Reader
 from kmuctl.model.machine import Machine
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, few
-from kmuctl.operations.harden.dropins import dropin_step, rendered, run
+from kmuctl.operations.harden.dropins import Command, dropin_step, rendered, run
 from kmuctl.operations.harden.units import loaded_before
 
 SYSCTL = "/etc/sysctl.d/99-z-kmuctl.conf"
@@ -17,6 +17,7 @@ MODULES = "/etc/modprobe.d/kmuctl.conf"
 LIMITS, COREDUMP = "/etc/security/limits.d/kmuctl.conf", "/etc/systemd/coredump.conf.d/kmuctl.conf"
 AUDIT = "/etc/audit/rules.d/kmuctl.rules"
 ISSUES = ("/etc/issue", "/etc/issue.net")
+SYSSTAT = ("systemctl", "enable", "--now", "sysstat.service")
 REPLACED = (b"Debian", b"Ubuntu", b"Private system of ")
 
 
@@ -27,7 +28,8 @@ def steps(stack: Stack, machine: Machine, *, after: tuple[str, ...]) -> Iterator
     cores = {LIMITS: rendered("system/limits.conf"), COREDUMP: rendered("system/coredump.conf")}
     yield dropin_step("system:cores", cores)
     yield _banner_step(rendered("system/issue", name=stack.site.name))
-    yield _sysstat_step(after=after)
+    yield _default_step("system:sysstat", "/etc/default/sysstat", 'ENABLED="true"', SYSSTAT, after=after)
+    yield _default_step("system:debsums", "/etc/default/debsums", "CRON_CHECK=weekly", after=after)
     if not machine.container:
         yield _audit_step(after=after)
 
@@ -96,19 +98,23 @@ def _banner_step(text: bytes) -> Step:
     return Step(name="system:banner", check=check, apply=apply)
 
 
-def _sysstat_step(*, after: tuple[str, ...]) -> Step:
-    """Debian asks a question about it at the installation, and takes silence for a no."""
-    path, off, on = "/etc/default/sysstat", b'ENABLED="false"', b'ENABLED="true"'
-    unit = "sysstat.service"
+def _default_step(name: str, path: str, line: str, *load: Command, after: tuple[str, ...]) -> Step:
+    """One assignment in a package's file below /etc/default, whose other lines stay."""
+    key = line.partition("=")[0]
+
+    def lines(host: Reader) -> list[str]:
+        return (host.read(path) or b"").decode(errors="replace").splitlines()
 
     def check(host: Reader) -> Drift | None:
-        return Drift("it does not collect yet") if off in (host.read(path) or b"") else None
+        return None if line in lines(host) else Drift(f"to set in {path}: {line}")
 
     def apply(host: Host) -> None:
-        host.write(path, (host.read(path) or b"").replace(off, on))
-        run(host, "systemctl", "enable", "--now", unit)
+        others = [old for old in lines(host) if not old.startswith(f"{key}=")]
+        host.write(path, "\n".join([*others, line, ""]).encode())
+        for command in load:
+            run(host, *command)
 
-    return Step(name="system:sysstat", check=check, apply=apply, after=after)
+    return Step(name=name, check=check, apply=apply, after=after)
 
 
 def _audit_step(*, after: tuple[str, ...]) -> Step:
