@@ -64,7 +64,9 @@ def jails_of(host: SealedHost) -> str:
 def banned(host: SealedHost, tool: str = "iptables") -> list[str]:
     """Who is dropped on the way to containers."""
     lines = host.run((tool, "-S")).stdout.splitlines()
-    return [line.split()[3] for line in lines if line.startswith("-A f2b-kmuctl-probes -s") and line.endswith("-j DROP")]
+    return [
+        line.split()[3] for line in lines if line.startswith("-A f2b-kmuctl-probes -s") and line.endswith("-j DROP")
+    ]
 
 
 def scanned(host: SealedHost, *addresses: str) -> None:

@@ -41,7 +41,9 @@ class Case:
     counted: frozenset[str] = frozenset()
 
 
-def counted(by: str, *where: str, status: int = 200, method: str = "GET", headers: dict[str, str] | None = None) -> list[Case]:
+def counted(
+    by: str, *where: str, status: int = 200, method: str = "GET", headers: dict[str, str] | None = None
+) -> list[Case]:
     names = frozenset(f"kmuctl-{name}" for name in by.split())
     pairs = (address.partition("/") for address in where)
     return [Case(host, f"/{path}", status, method, headers or {}, names) for host, _, path in pairs]
@@ -107,7 +109,11 @@ def ask(front: Front, case: Case) -> int:
     """Byte by byte as the case has it: an attacker's program corrects nothing."""
     with closing(HTTPConnection("127.0.0.1", front.port, timeout=10, source_address=("127.0.0.2", 0))) as connection:
         connection.putrequest(case.method, case.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in {"Host": f"{case.host}acme.example", "X-Wanted-Status": f"{case.status}", **case.headers}.items():
+        for name, value in {
+            "Host": f"{case.host}acme.example",
+            "X-Wanted-Status": f"{case.status}",
+            **case.headers,
+        }.items():
             connection.putheader(name, value)
         connection.endheaders(b"0\r\n\r\n" if case.headers == CHUNKED else b"")
         return connection.getresponse().status
