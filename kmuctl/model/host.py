@@ -247,6 +247,9 @@ class Reader(Protocol):
     def query(self, command: Sequence[str]) -> Answer:
         """Run a command that only reads."""
 
+    def now(self) -> float:
+        """The host's own clock, in seconds since 1970: times of its files are compared with it."""
+
     def entry(self) -> Entry: ...
 
 

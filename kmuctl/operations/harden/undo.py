@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from time import monotonic, sleep
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -25,6 +26,7 @@ FOLDER = f"{STATE}/undo"
 TEMPLATES = "templates/harden"
 NAMES = ("ssh", "firewall")
 CONFIRM = "open a NEW session to this machine and type `kmuctl harden --confirm` there; keep this one open until then"
+PROOF_SECONDS, PAUSE_SECONDS = 20.0, 1.0
 GRACE_SECONDS = 60
 """After its time an undo may take so long."""
 
@@ -49,12 +51,24 @@ def carry_out(host: Host, change: Guarded, act: Callable[[], None]) -> None:
     arm(host, change)
     try:
         act()
-        proven = host.enter_again()
+        proven = _prove(host)
     except KmuError as error:
         taken_back = _undo_now(host, change)
         raise StepFailed(f"{error.message}; {taken_back}", hint=error.hint) from None
     if proven:
         confirm(host, change.name)
+
+
+def _prove(host: Host) -> bool:
+    """As `enter_again`, with patience: while sshd reads its settings anew, it is away for a moment."""
+    end = monotonic() + PROOF_SECONDS
+    while True:
+        try:
+            return host.enter_again()
+        except HostError:
+            if monotonic() >= end:
+                raise
+        sleep(PAUSE_SECONDS)
 
 
 def arm(host: Host, change: Guarded) -> None:
