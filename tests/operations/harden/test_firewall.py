@@ -12,6 +12,7 @@ from kmuctl.model.machine import Machine
 from kmuctl.model.step import Drift, Outcome, State, Step
 from kmuctl.operations.harden import undo
 from kmuctl.operations.harden.firewall import firewall
+from kmuctl.operations.harden.firewall.containers import files
 from kmuctl.operations.harden.firewall.openings import ssh_ports
 from kmuctl.operations.plan import survey
 from tests.fakes import FakeHost
@@ -53,7 +54,10 @@ def steps(**changes: Any) -> list[Step]:
 
 
 def harden(host: FakeHost, **changes: Any) -> dict[str, Outcome]:
-    return bring(steps(**changes), host)
+    """In the order of the steps."""
+    known = steps(**changes)
+    outcomes = bring(known, host)
+    return {step.name: outcomes[step.name] for step in known}
 
 
 def states(outcomes: dict[str, Outcome]) -> list[State]:
@@ -69,6 +73,11 @@ def test_a_fresh_machine_is_closed_but_for_ssh_and_the_site(host: FakeHost, ufw:
     assert states(harden(host)) == [State.CHANGE, State.CHANGE]
     assert ufw.openings() == ["22/tcp", *SITE_PORTS]
     assert ufw.loaded
+
+
+def test_the_files_are_as_reviewed() -> None:
+    for path, content in files(stack()).items():
+        golden(f"harden/firewall/{path.rpartition('/')[2]}", content.decode())
 
 
 def test_the_second_run_changes_nothing(host: FakeHost, ufw: FakeFirewall) -> None:

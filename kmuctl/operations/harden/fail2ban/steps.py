@@ -6,7 +6,7 @@ from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, few, wait_only
-from kmuctl.operations.harden.fail2ban.jails import digest, files, log, names
+from kmuctl.operations.harden.fail2ban.jails import FOLDER, digest, files, log, names
 from kmuctl.operations.harden.units import unit_state
 from kmuctl.operations.harden.written import differing
 from kmuctl.operations.timers import systemctl
@@ -49,7 +49,7 @@ def jails_step(stack: Stack) -> Step:
 
     def check(host: Reader) -> Drift | None:
         if wrong := differing(host, wanted):
-            return Drift(f"to write: {few(path.rpartition('/')[2] for path in wrong)}")
+            return Drift(f"to write: {few(path.removeprefix(f'{FOLDER}/') for path in wrong)}")
         return _not_running(host) or _not_read(host, names(stack), loaded)
 
     def apply(host: Host) -> None:
