@@ -52,7 +52,7 @@ def counted(
 CASES = [
     # pages as people use them
     *counted("", "/", "cloud./apps/files/", "auth./if/flow/default/", "meet./phpmyadmin", "meet./wp-admin", "admin./"),
-    *counted("", "element./config.json", "mail./admin/", "mail./account", "auth./static/dist/poly.js", "logs./api/events"),
+    *counted("", "element./config.json", "mail./admin/", "mail./account", "auth./static/dist/x.js", "logs./api/events"),
     # doors that do not open
     *counted("denied", "auth./api/v3/core/users/", "mail./api/principal", "cloud./login", status=403),
     *counted("denied", "auth./api/v3/core/users/", "cloud./index.php/settings/users", status=401),
