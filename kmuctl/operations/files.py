@@ -48,20 +48,18 @@ def file_steps(folder: str, files: Mapping[str, File]) -> Iterator[Step]:
 
 
 def _files_step(name: str, files: Mapping[str, File], folder: str) -> Step:
+    def wrong(host: Reader) -> list[str]:
+        facts = host.facts(files)
+        return [path for path, file in files.items() if not _matches(facts.get(path), file)]
+
     def check(host: Reader) -> Drift | None:
-        found = wrong_files(host, files)
+        found = wrong(host)
         return Drift(f"to write: {few(path.removeprefix(folder + '/') for path in found)}") if found else None
 
     def apply(host: Host) -> None:
-        host.write_all({path: files[path] for path in wrong_files(host, files)})
+        host.write_all({path: files[path] for path in wrong(host)})
 
     return Step(name=name, check=check, apply=apply, after=("secrets",))
-
-
-def wrong_files(host: Reader, files: Mapping[str, File]) -> list[str]:
-    """The paths at which something else lies, or nothing."""
-    facts = host.facts(files)
-    return [path for path, file in files.items() if not _matches(facts.get(path), file)]
 
 
 def _matches(fact: Fact | None, file: File) -> bool:

@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
-from kmuctl import assets
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.step import Drift, Step, few
-from kmuctl.operations.files import wrong_files
-from kmuctl.operations.render import File
+from kmuctl.operations.harden.templates import fill
+from kmuctl.operations.harden.written import differing
 
-TEMPLATES = "templates/harden"
 Command = tuple[str, ...]
 
 
 def rendered(template: str, **known: Any) -> bytes:
-    """One of our templates for /etc; plain text, so nothing in it is escaped."""
-    environment = Environment(  # noqa: S701 (no HTML)
-        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(assets.sources()[f"{TEMPLATES}/{template}.j2"]).render(known).encode()
+    return fill(template, **known).encode()
 
 
 def dropin_step(
@@ -36,15 +28,15 @@ def dropin_step(
     hint: str = "",
 ) -> Step:
     """These files are there, and count: `in_force` asks the program, where it can be asked."""
-    files = {path: File(content, "", 0o644, 0) for path, content in contents.items()}
 
     def check(host: Reader) -> Drift | None:
-        if wrong := wrong_files(host, files):
+        if wrong := differing(host, contents):
             return Drift(f"to write: {few(wrong)}")
         return in_force(host)
 
     def apply(host: Host) -> None:
-        host.write_all({path: files[path] for path in wrong_files(host, files)})
+        for path in differing(host, contents):
+            host.write(path, contents[path])
         for command in load:
             run(host, *command)
 
