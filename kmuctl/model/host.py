@@ -133,6 +133,8 @@ class Entry:
     """Of the sshd that this session came through; None on the machine's own console, or where no session is."""
     client: str = ""
     """The address that the session comes from, as the machine sees it."""
+    session: str = ""
+    """What tells this session's connection from all others: the client's address and port, for instance."""
     by_key: bool | None = None
     """Signed in with a key; None when that cannot be seen from here."""
 
