@@ -114,12 +114,14 @@ def wildcard(site: LabSite, folder: Path) -> int:
 
 def everywhere(site: LabSite) -> set[int]:
     """Serials of all ports, the pages' too."""
-    pages = TlsClient(lambda project, container: HERE).serial(Door("caddy", 443, site.stack.site.fqdn("cloud"), ""))
+    pages = TlsClient(lambda container, port: Place(HERE, port)).serial(
+        Door("caddy", 443, site.stack.site.fqdn("cloud"), "")
+    )
     return {pages, *shown(site).values()}
 
 
 def test_a_certificate_of_the_companys_own_is_served_by_all(site: LabSite, tmp_path: Path) -> None:
-    """K8, D31: pages, mail and calls show it, and the renewed one as soon as that lies there; nobody is restarted."""
+    """K79: pages, mail and calls show it, and the renewed one as soon as that lies there; nobody is restarted."""
     before, first = ids(), wildcard(site, tmp_path)
     with site.edited("tls", mode="files", certificate=str(tmp_path / "own.crt"), key=str(tmp_path / "own.key")):
         site.up("--only", "caddy")
