@@ -104,6 +104,8 @@ def test_a_port_more_changes_only_that_port_and_needs_no_confirmation(host: Fake
         ("port 22\nport 2022\n", "", "", None, {22, 2022}),
         ("port 2022\n", '0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))', "", None, {22, 2022}),
         ("", '[::]:2022 [::]:* users:(("sshd",pid=1,fd=3))', "", None, {2022}),
+        ("", '127.0.0.1:6010 0.0.0.0:* users:(("sshd",pid=9,fd=9))', "", None, set()),
+        ("", '[::1]:8080 [::]:* users:(("sshd",pid=9,fd=9))', "", None, set()),
         ("", '0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=1,fd=3))', "", 2200, {2200}),
         ("", "", "ActiveState=active\nListen=0.0.0.0:2222 (Stream)\nListen=[::]:2222 (Stream)\n", None, {2222}),
         ("", "", "ActiveState=inactive\nListen=[::]:22 (Stream)\n", None, set()),
