@@ -12,10 +12,13 @@ from kmuctl.operations.harden.docker import docker
 from kmuctl.operations.harden.fail2ban import fail2ban
 from kmuctl.operations.harden.firewall import firewall
 from kmuctl.operations.harden.ssh import ssh
+from kmuctl.operations.harden.system import system
 
 Part = Callable[[Stack, Machine], Iterator[Step]]
 """The body sees only the stack and the machine's kind; the host is looked at inside the checks."""
-PARTS: dict[str, Part] = {"docker": docker, "firewall": firewall, "ssh": ssh, "fail2ban": fail2ban}
+PARTS: dict[str, Part] = {
+    "system": system, "docker": docker, "firewall": firewall, "ssh": ssh, "fail2ban": fail2ban,
+}  # fmt: skip
 """By the name of its switch in `[harden]`, in the order of their work."""
 
 
