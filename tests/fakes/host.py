@@ -21,6 +21,7 @@ from kmuctl.model.host import Answer, Content, Entry, Fact
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.engine import FakeEngine
 from tests.fakes.http import FakeHttp
+from tests.fakes.python import FakePython
 from tests.fakes.systemd import FakeSystemd
 from tests.fakes.tls import FakeTls
 from tests.fakes.untaught import Untaught
@@ -59,6 +60,7 @@ class FakeHost:
         self.http = FakeHttp(self)
         self.tls = FakeTls(self)
         self.systemd = FakeSystemd(self)
+        self.python = FakePython(self)
 
     def clone(self) -> Self:
         """The same machine once more, to go another way from here."""
@@ -68,7 +70,7 @@ class FakeHost:
         twin.nodes, twin.answers = dict(self.nodes), dict(self.answers)
         twin.engine, twin.cluster = self.engine.clone(twin), self.cluster.clone(twin)
         twin.http = self.http.clone(twin)
-        twin.tls, twin.systemd = FakeTls(twin), self.systemd.clone(twin)
+        twin.tls, twin.systemd, twin.python = FakeTls(twin), self.systemd.clone(twin), self.python.clone(twin)
         return twin
 
     def teach(self, *command: str, code: int = 0, stdout: str = "", stderr: str = "") -> None:
@@ -96,6 +98,8 @@ class FakeHost:
         words = tuple(command)
         if words[0] == "systemctl":
             return self.systemd.look(words[1:])
+        if self.python.knows(words):
+            return self.python.look(words)
         for length in range(len(words), 0, -1):
             if words[:length] in self.answers:
                 return self.answers[words[:length]]
@@ -104,6 +108,8 @@ class FakeHost:
     def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer:
         if command[0] == "systemctl":
             return self.systemd.run(tuple(command[1:]))
+        if self.python.knows(tuple(command)):
+            return self.python.run(tuple(command))
         known: dict[str, Run] = {"up": self.engine.compose_up, "down": self.engine.compose_down}
         verb = next((word for word in command if word in known), "")
         if tuple(command[:3]) != ("docker", "compose", "--project-name") or not verb:
