@@ -349,7 +349,8 @@ def test_status_shows_when_timers_ran_and_how_it_ended(up: FakeHost) -> None:
     up.systemd.ends["kmuctl-certs.service"] = ("@1790000000", "success", 0)
     [timer] = as_json(kmuctl("status", "--json"))["timers"]
     assert timer == {
-        "timer": "kmuctl-certs", "active": True, "ended": "2026-09-21T14:13:20+00:00", "result": "success", "exit_code": 0,
+        "timer": "kmuctl-certs", "active": True, "ended": "2026-09-21T14:13:20+00:00", "result": "success",
+        "exit_code": 0,
     }  # fmt: skip
     assert "kmuctl-certs" in kmuctl("status").stdout
 

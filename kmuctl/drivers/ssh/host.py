@@ -85,8 +85,10 @@ class SshHost:
 
     def _reach(self, container: str, port: int) -> Place | None:
         address = self.engine.address(PROJECT, container)
-        if address is None:
-            return None
+        return self.place(address, port) if address else None
+
+    def place(self, address: str, port: int) -> Place:
+        """A way to a port that the server reaches, for one connection. Raises ConnectionRefusedError."""
         # named as PostgreSQL's client wants it: it is told the folder and the port
         relay = self._sockets.relay(f"{address}/.s.PGSQL.{port}", lambda: self._tunnel(address, port))
         relay.prepare()
