@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ENGINE = ("docker", "system", "dial-stdio")
 QUESTIONS = 5
-"""To the engine at a time: each has a session of its own, and sshd takes ten."""
+"""To the engine at a time: each keeps a session of its own, and sshd takes ten."""
 WITH_VARIABLES = 'set -a; . "$1"; set +a; rm -f -- "$1"; shift; exec "$@"'
 Client = TypeVar("Client")
 
