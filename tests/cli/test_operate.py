@@ -235,16 +235,6 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_host_elsewhere_is_refused_for_now(up: FakeHost, command: tuple[str, ...]) -> None:
-    """No command takes this machine for that one."""
-    site_file('address = "ssh://root@203.0.113.9"\n')
-    before = up.snapshot()
-    result = kmuctl(*command, code=1)
-    assert result.stderr.startswith("error: host.address is `ssh://root@203.0.113.9`: this version works on its own")
-    assert up.snapshot() == before
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_the_containers_of_another_site_are_left_alone(up: FakeHost, command: tuple[str, ...]) -> None:
     site_file('folder = "/srv/other"\n')
     before = up.snapshot()
@@ -352,6 +342,28 @@ def interrupted(*_: object, **__: object) -> str:
 def test_status_of_a_healthy_site(up: FakeHost) -> None:
     assert kmuctl("status").stdout.endswith(f"all {len(stack().containers())} containers are healthy\n")
     golden("status.json", pretty(as_json(kmuctl("status", "--json"))))
+
+
+def test_status_shows_when_timers_ran_and_how_it_ended(up: FakeHost) -> None:
+    """K8: a night that went wrong shows."""
+    up.systemd.ends["kmuctl-certs.service"] = ("@1790000000", "success", 0)
+    [timer] = as_json(kmuctl("status", "--json"))["timers"]
+    assert timer == {
+        "timer": "kmuctl-certs", "active": True, "ended": "2026-09-21T14:13:20+00:00", "result": "success",
+        "exit_code": 0,
+    }  # fmt: skip
+    assert "kmuctl-certs" in kmuctl("status").stdout
+
+
+@pytest.mark.parametrize("wrong", ["failed", "stopped"])
+def test_status_of_a_timer_that_is_not_well(up: FakeHost, wrong: str) -> None:
+    if wrong == "failed":
+        up.systemd.ends["kmuctl-certs.service"] = ("@1790000000", "exit-code", 1)
+    else:
+        up.systemd.active.clear()
+    said = kmuctl("status", code=3).stdout
+    assert said.endswith("kmuctl-certs is not well: `journalctl -u kmuctl-certs` says more\n")
+    assert ("exit-code (1)" if wrong == "failed" else "it is not active") in said
 
 
 def test_status_ends_with_3_when_something_is_not_well(up: FakeHost) -> None:
