@@ -9,7 +9,7 @@ import pytest
 
 from kmuctl.model.host import Answer, Entry
 from kmuctl.model.machine import Machine
-from kmuctl.model.step import Drift, Outcome, State, Step
+from kmuctl.model.step import Outcome, State, Step
 from kmuctl.operations.harden import undo
 from kmuctl.operations.harden.firewall import firewall
 from kmuctl.operations.harden.firewall.containers import files
@@ -64,8 +64,9 @@ def states(outcomes: dict[str, Outcome]) -> list[State]:
     return [outcome.state for outcome in outcomes.values()]
 
 
-def seen(host: FakeHost, **changes: Any) -> Drift | None:
-    return steps(**changes)[0].check(host)
+def seen(host: FakeHost, **changes: Any) -> str:
+    drift = steps(**changes)[0].check(host)
+    return drift.cause if drift else ""
 
 
 def test_a_fresh_machine_is_closed_but_for_ssh_and_the_site(host: FakeHost, ufw: FakeFirewall) -> None:
@@ -91,11 +92,11 @@ def test_a_port_more_changes_only_that_port_and_needs_no_confirmation(host: Fake
     harden(host)
     host.lets_in = None
     more = {"apps": {**FEW["apps"], "jitsi": True}}
-    assert seen(host, **more) == Drift("to open: 10000/udp")
+    assert seen(host, **more) == "to open: 10000/udp"
     assert states(harden(host, **more)) == [State.CHANGE, State.CHANGE]
     assert ufw.openings() == ["22/tcp", *SITE_PORTS, "10000/udp"]
     assert "-A KMUCTL -p udp -m conntrack --ctstate DNAT --ctorigdstport 10000 -j RETURN" in ufw.chain
-    assert seen(host) == Drift("to close: 10000/udp")
+    assert seen(host) == "to close: 10000/udp"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,8 @@ def test_a_port_more_changes_only_that_port_and_needs_no_confirmation(host: Fake
         ("port 22\nport 2022\n", "", "", None, {22, 2022}),
         ("port 2022\n", '0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))', "", None, {22, 2022}),
         ("", '[::]:2022 [::]:* users:(("sshd",pid=1,fd=3))', "", None, {2022}),
+        ("", '127.0.0.1:6010 0.0.0.0:* users:(("sshd",pid=9,fd=9))', "", None, set()),
+        ("", '[::1]:8080 [::]:* users:(("sshd",pid=9,fd=9))', "", None, set()),
         ("", '0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=1,fd=3))', "", 2200, {2200}),
         ("", "", "ActiveState=active\nListen=0.0.0.0:2222 (Stream)\nListen=[::]:2222 (Stream)\n", None, {2222}),
         ("", "", "ActiveState=inactive\nListen=[::]:22 (Stream)\n", None, set()),
@@ -144,7 +147,7 @@ def test_an_enabled_firewall_is_loaded_again_by_the_undo(host: FakeHost, ufw: Fa
     """It was on before, but let in everything."""
     harden(host)
     host.write("/etc/default/ufw", host.text("/etc/default/ufw").replace('"DROP"', '"ACCEPT"', 1).encode())
-    assert seen(host) == Drift("to close for all that is not allowed")
+    assert seen(host) == "to close for all that is not allowed"
     host.lets_in = False
     assert harden(host)["firewall:ufw"].state == State.FAILED
     assert ufw.loaded
@@ -167,7 +170,14 @@ def test_what_forwards_for_everybody_is_told_and_not_touched(host: FakeHost, ufw
 def test_rules_that_only_the_file_has_are_loaded(host: FakeHost, ufw: FakeFirewall) -> None:
     harden(host)
     ufw.user[6].clear()
-    assert seen(host) == Drift("not in force: the kernel has other rules")
+    assert seen(host) == "not in force: the kernel has other rules"
+    assert states(harden(host)) == [State.CHANGE, State.OK]
+
+
+def test_it_starts_with_the_machine(host: FakeHost, ufw: FakeFirewall) -> None:
+    harden(host)
+    host.systemd.enabled.discard("ufw.service")
+    assert seen(host) == "to start with the machine"
     assert states(harden(host)) == [State.CHANGE, State.OK]
 
 
