@@ -16,6 +16,7 @@ PACKAGES = (
     "unattended-upgrades",  # security updates while nobody looks
     "needrestart",  # and what runs uses them
     "apparmor",  # Docker confines containers with it
+    "chkrootkit",  # traces of known rootkits, looked for each night: `journalctl -u chkrootkit`
     "debsums",  # which files of packages somebody changed
     "libpam-passwdqc",  # passwords of accounts, for sudo, are none that can be guessed
     "libpam-tmpdir",  # everybody's temporary files lie in a folder of their own

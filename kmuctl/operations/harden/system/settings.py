@@ -15,7 +15,11 @@ from kmuctl.operations.harden.units import loaded_before
 SYSCTL = "/etc/sysctl.d/99-z-kmuctl.conf"
 JOURNALD = "/etc/systemd/journald.conf.d/kmuctl.conf"
 MODULES = "/etc/modprobe.d/kmuctl.conf"
-LIMITS, COREDUMP = "/etc/security/limits.d/kmuctl.conf", "/etc/systemd/coredump.conf.d/kmuctl.conf"
+CORES = {
+    "/etc/security/limits.d/kmuctl.conf": "system/limits.conf",  # whoever signs in
+    "/etc/systemd/coredump.conf.d/kmuctl.conf": "system/coredump.conf",  # services, where systemd collects them
+    "/etc/profile.d/kmuctl-cores.sh": "system/cores.sh",  # shells that no session of PAM began
+}
 AUDIT = "/etc/audit/rules.d/kmuctl.rules"
 ISSUES = ("/etc/issue", "/etc/issue.net")
 SYSSTAT = ("systemctl", "enable", "--now", "sysstat.service")
@@ -29,8 +33,7 @@ def steps(stack: Stack, machine: Machine, *, after: tuple[str, ...]) -> Iterator
     yield _sysctl_step(machine, after=after)
     yield dropin_step("system:modules", {MODULES: rendered("system/modules.conf", machine=machine)})
     yield _journal_step()
-    cores = {LIMITS: rendered("system/limits.conf"), COREDUMP: rendered("system/coredump.conf")}
-    yield dropin_step("system:cores", cores)
+    yield dropin_step("system:cores", {path: rendered(template) for path, template in CORES.items()})
     yield _banner_step(rendered("system/issue", name=stack.site.name))
     yield _lines_step("system:sysstat", "/etc/default/sysstat", 'ENABLED="true"', load=(SYSSTAT,), after=after)
     yield _lines_step("system:debsums", "/etc/default/debsums", "CRON_CHECK=weekly", after=after)
