@@ -38,22 +38,21 @@ def preflight(stack: Stack, host: Reader) -> list[str]:
 def _require_root(host: Reader) -> None:
     if host.query(("id", "-u")).stdout.strip() != "0":
         raise HostError(
-            "kmuctl needs root here: it gives state folders to the containers' users", hint="run it with sudo"
+            "kmuctl needs root here: it gives state folders to the containers' users",
+            hint="run it with sudo; in the group docker, `kmuctl status`, `logs` and `exec` work without",
         )
 
 
 def _require_docker(host: Reader) -> None:
     client = host.query(("docker", "--version"))
     if client.code == 127:
-        raise HostError("Docker is not installed", hint=INSTALL)
+        raise HostError("Docker is not installed", hint="`kmuctl harden` installs it")
     engine = host.engine.version()
     if version(engine) < MIN_ENGINE:
         raise HostError(f"Docker Engine {engine} is too old: at least 20.10 is needed", hint=INSTALL)
     compose = host.query(("docker", "compose", "version", "--short"))
     if compose.code:
-        raise HostError(
-            "Docker has no Compose plugin (v2)", hint="Debian 13: `apt install docker-compose`; else " + INSTALL
-        )
+        raise HostError("Docker has no Compose plugin (v2)", hint="`kmuctl harden` installs it; by hand: " + INSTALL)
     if version(compose.stdout) < MIN_COMPOSE:
         raise HostError(f"Docker Compose {compose.stdout.strip()} is too old: at least 2.20 is needed", hint=INSTALL)
 

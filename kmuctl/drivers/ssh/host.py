@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ENGINE = ("docker", "system", "dial-stdio")
 QUESTIONS = 5
-"""To the engine at a time: each has a session of its own, and sshd takes ten."""
+"""To the engine at a time: each keeps a session of its own, and sshd takes ten."""
 WITH_VARIABLES = 'set -a; . "$1"; set +a; rm -f -- "$1"; shift; exec "$@"'
 Client = TypeVar("Client")
 
@@ -85,8 +85,10 @@ class SshHost:
 
     def _reach(self, container: str, port: int) -> Place | None:
         address = self.engine.address(PROJECT, container)
-        if address is None:
-            return None
+        return self.place(address, port) if address else None
+
+    def place(self, address: str, port: int) -> Place:
+        """A way to a port that the server reaches, for one connection. Raises ConnectionRefusedError."""
         # named as PostgreSQL's client wants it: it is told the folder and the port
         relay = self._sockets.relay(f"{address}/.s.PGSQL.{port}", lambda: self._tunnel(address, port))
         relay.prepare()
