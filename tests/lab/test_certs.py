@@ -27,11 +27,13 @@ pytestmark = pytest.mark.lab
 DOORS = [(consumer, *door) for consumer in (CALLS, MAIL) for door in consumer.doors]
 
 
+OUTSIDE = TlsClient(lambda container, port, recent=False: Place(HERE, port))
+
+
 def shown(site: LabSite) -> dict[int, int]:
     """Serials by port, as somebody out there sees them."""
-    client = TlsClient(lambda container, port: Place(HERE, port))
     return {
-        port: client.serial(Door(consumer.container, port, consumer.name(site.stack), starttls))
+        port: OUTSIDE.serial(Door(consumer.container, port, consumer.name(site.stack), starttls))
         for consumer, port, starttls in DOORS
     }
 
@@ -114,9 +116,7 @@ def wildcard(site: LabSite, folder: Path) -> int:
 
 def everywhere(site: LabSite) -> set[int]:
     """Serials of all ports, the pages' too."""
-    pages = TlsClient(lambda container, port: Place(HERE, port)).serial(
-        Door("caddy", 443, site.stack.site.fqdn("cloud"), "")
-    )
+    pages = OUTSIDE.serial(Door("caddy", 443, site.stack.site.fqdn("cloud"), ""))
     return {pages, *shown(site).values()}
 
 
