@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -25,7 +26,7 @@ class RealHost:
         self.sent: list[str] = []
         self.asked: list[str] = []
         self.http: Any = SimpleNamespace(ask=self._ask, send=self._send)
-        self.engine: Any = SimpleNamespace(containers=self._containers, execute=self._execute)
+        self.engine: Any = SimpleNamespace(containers=self._containers, ask=self._fetch, execute=self._execute)
 
     def _ask(self, call: Call) -> Reply:
         self.asked.append(call.path)
@@ -43,6 +44,15 @@ class RealHost:
 
     def _containers(self, project: str, names: Iterable[str]) -> dict[str, ContainerFact]:
         return {name: ContainerFact(state="running", health="healthy") for name in names}
+
+    def _fetch(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
+        """What an application's curl gets at the public name: Caddy passes that name on."""
+        curl, *_, address = command
+        assert curl == "curl"
+        parts = urlsplit(address)
+        headers = {"Host": parts.netloc, "X-Forwarded-Proto": parts.scheme}
+        answer = httpx.get(URL + parts.path, headers=headers, timeout=60)
+        return Answer(0, answer.text, "")
 
     def _execute(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
         timeout, limit, ak, *words = command

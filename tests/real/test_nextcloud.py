@@ -183,6 +183,11 @@ def browser() -> httpx.Client:
     return httpx.Client(base_url=URL, headers={"Host": "nextcloud"}, timeout=60)
 
 
+def short(address: str) -> str:
+    """The image's Apache makes the short ones; PHP's own server has `/index.php` in all."""
+    return address.replace("/index.php/", "/", 1)
+
+
 def sign_in(password: str) -> str:
     """Where the local form leads to. Its cookies are for HTTPS, which ends before this server."""
     with browser() as client:
@@ -240,14 +245,14 @@ def test_a_login_leads_to_the_provider_and_is_mended(host: RealHost, discovery: 
     sleep(CACHE_SECONDS)
     with browser() as client:
         first = client.get("/index.php/login")
-        way = f"/index.php/apps/user_oidc/login/{provider()['id']}"
-        assert (first.status_code, first.headers["location"]) == (302, way)
-        second = client.get(way)
+        way = f"/apps/user_oidc/login/{provider()['id']}"
+        assert (first.status_code, short(first.headers["location"])) == (302, way)
+        second = client.get(first.headers["location"])
     target = urlsplit(second.headers["location"])
     query = parse_qs(target.query)
     assert (second.status_code, target.path) == (303, "/authorize")
     assert (query["client_id"], query["code_challenge_method"]) == (["nextcloud"], ["S256"])
-    assert query["redirect_uri"] == ["https://cloud.kmu.test/index.php/apps/user_oidc/code"]
+    assert [short(address) for address in query["redirect_uri"]] == ["https://cloud.kmu.test/apps/user_oidc/code"]
     outcome = up(host)["nextcloud:settings"]
     assert (outcome.state, outcome.cause) == (State.CHANGE, "sign-on: discoveryuri, scope changed")
     assert provider()["scope"] == "openid email profile nextcloud"
@@ -264,7 +269,7 @@ def test_a_rotated_secret_is_written_once_and_stays_out_of_arguments(host: RealH
 
 def test_the_way_in_for_emergencies(host: RealHost) -> None:
     """K68: the form is there at ?direct=1, the local admin is admin, and a password changed by hand is put right."""
-    assert urlsplit(sign_in("Break-Glass-0123456789")).path == "/index.php/apps/dashboard/"
+    assert short(urlsplit(sign_in("Break-Glass-0123456789")).path) == "/apps/dashboard/"
     assert "direct=1" in sign_in("wrong")
     reset = (
         "OC_PASS=another-Password-1 exec php /var/www/html/occ user:resetpassword --password-from-env kmu-break-glass"
