@@ -342,6 +342,30 @@ def test_a_link_that_is_broken_before(own: Sshd, host: SshHost) -> None:
         host.write("/nowhere/file", b"x")
 
 
+def test_a_link_that_breaks_under_a_program_in_the_foreground(
+    own: Sshd, host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threading.Timer(0.3, cut, (own,)).start()
+    with Path(os.devnull).open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        with pytest.raises(LinkLost, match="broke at `sleep`"):
+            host.foreground(("sleep", "20"), {})
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_whenever_it_breaks_it_is_told_as_that(own: Sshd, moment: int, tmp_path: Path) -> None:
+    """And never as an error of the file system or of a service."""
+    host = own.host()
+    threading.Timer(moment * 0.01, cut, (own,)).start()
+    with pytest.raises(LinkLost):
+        for number in range(1000):
+            host.write(f"{tmp_path}/file", b"x")
+            host.facts([f"{tmp_path}/file", "/nowhere"])
+            with host.lock(f"{tmp_path}/lock", f"{number}"):
+                host.read(f"{tmp_path}/file")
+    host.close()
+
+
 def test_a_lock_is_free_when_the_link_breaks(own: Sshd, host: SshHost, tmp_path: Path) -> None:
     """And its holder does not fail at the end because of it."""
     other = own.host()
@@ -448,6 +472,15 @@ def test_opensshs_own_file(tmp_path: Path) -> None:
     over = settings_of("ssh://root@vps:22", config=config)
     assert (over.host, over.port, over.user) == ("203.0.113.7", 22, "root")
     assert settings_of("ssh://direct", config=config).jumps == ()
+
+
+def test_files_that_opensshs_own_file_includes(tmp_path: Path) -> None:
+    """As other tools leave them there; a file that includes itself is no endless one."""
+    (tmp_path / "more.d").mkdir()
+    (tmp_path / "more.d/vps").write_text(f"Host vps\n  HostName 203.0.113.7\nInclude {tmp_path}/config\n")
+    (tmp_path / "config").write_text("Include more.d/* none.d/*\nHost *\n  User kim\n")
+    found = settings_of("ssh://vps", config=tmp_path / "config")
+    assert (found.host, found.user) == ("203.0.113.7", "kim")
 
 
 def test_a_file_of_opensshs_that_cannot_be_read(tmp_path: Path) -> None:

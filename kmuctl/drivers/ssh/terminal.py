@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
 import termios
@@ -58,7 +57,7 @@ def _feed(channel: Channel) -> None:
 
 
 def _on_terminal(shell: Shell, command: Sequence[str]) -> int:
-    kind = (os.environ.get("TERM", "vt100"), *shutil.get_terminal_size())
+    kind = (os.environ.get("TERM", "vt100"), *os.get_terminal_size(sys.stdout.fileno()))
     line, what = shell.own_line(command), f"`{command[0]}`"
     with shell.link.session(line, what, terminal=kind) as channel, _raw(), _resizing(channel):
         _exchange(channel)
@@ -75,9 +74,10 @@ def _exchange(channel: Channel) -> None:
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
         if sys.stdin in ready:
-            if typed := os.read(sys.stdin.fileno(), PIECE):
+            typed = os.read(sys.stdin.fileno(), PIECE)
+            with suppress(OSError):  # a channel that closed is seen by the next look
                 channel.sendall(typed)
-            else:
+            if not typed:
                 watched.remove(sys.stdin)
 
 
@@ -96,7 +96,7 @@ def _raw() -> Iterator[None]:
 def _resizing(channel: Channel) -> Iterator[None]:
     def resize(*_: object) -> None:
         with suppress(OSError):
-            channel.resize_pty(*shutil.get_terminal_size())
+            channel.resize_pty(*os.get_terminal_size(sys.stdout.fileno()))
 
     before = signal.signal(signal.SIGWINCH, resize)
     try:
