@@ -37,6 +37,7 @@ def _quick_proof(monkeypatch: pytest.MonkeyPatch) -> None:
 def host() -> FakeHost:
     host = FakeHost()
     host.teach("/usr/sbin/sshd", "-T", stdout="port 22\naddressfamily any\n")
+    host.teach("ip", "-json", "route", "show", "default", stdout='[{"dst":"default","dev":"eth0"}]')
     host.teach("ss", "-Hltnp", stdout='LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))\n')
     return host
 
@@ -117,6 +118,7 @@ def test_every_port_that_ssh_may_come_through_counts(
 ) -> None:
     """PITFALLS 18: what sshd's files say, what listens, the present session."""
     host.teach("/usr/sbin/sshd", "-T", code=0 if sshd else 255, stdout=sshd)
+    host.teach("ip", "-json", "route", "show", "default", stdout='[{"dst":"default","dev":"eth0"}]')
     host.teach("ss", "-Hltnp", stdout=f"LISTEN 0 128 {listener}\n" if listener else "")
     host.answers["systemctl", "show", "ssh.socket"] = Answer(0, socket)
     host.came = Entry(user="root", ssh_port=came)
@@ -186,6 +188,15 @@ def test_a_chain_that_somebody_emptied_is_filled(host: FakeHost, ufw: FakeFirewa
     ufw.chain.pop()
     assert states(harden(host)) == [State.OK, State.CHANGE]
     assert ufw.chain[-1] == "-A KMUCTL -o br-+ -j DROP"
+
+
+def test_an_uplink_that_is_named_like_docker_s_bridges_is_refused(host: FakeHost, ufw: FakeFirewall) -> None:
+    host.teach("ip", "-json", "route", "show", "default", stdout='[{"dst":"default","dev":"br-lan"}]')
+    outcome = survey(steps(), host)[1]
+    assert (outcome.state, outcome.hint) == (
+        State.FAILED, "rename that bridge (`br0` will do), or set `firewall = false` under [harden]",
+    )  # fmt: skip
+    assert outcome.cause.startswith("the machine's own network is on `br-lan`")
 
 
 def test_without_root_it_is_said_what_is_missing(host: FakeHost, ufw: FakeFirewall) -> None:
