@@ -200,6 +200,15 @@ def test_what_others_need_not_see(path: str) -> None:
     assert host.facts([path])[path].mode & 0o007 == 0
 
 
+@pytest.mark.parametrize(("compiles", "mode"), [(False, 0o750), (True, 0o755)])
+def test_the_assembler_is_for_root_where_nobody_compiles(compiles: bool, mode: int) -> None:
+    host = Server()
+    if compiles:
+        host.write("/usr/bin/gcc", b"", mode=0o755)
+    go(host, SYSTEM)
+    assert host.facts(["/usr/bin/as"])["/usr/bin/as"].mode == mode
+
+
 def small() -> Server:
     host = Server()
     host.write("/proc/meminfo", b"MemTotal:       2048000 kB\n")
