@@ -51,7 +51,9 @@ def test_old_lists_prove_nothing() -> None:
     host = Server()
     go(host, SYSTEM)
     host.clock += 2 * 86400
-    assert plan(host, SYSTEM)["system:upgrades"].cause == "the package lists are older than a day, or than their sources"
+    assert (
+        plan(host, SYSTEM)["system:upgrades"].cause == "the package lists are older than a day, or than their sources"
+    )
 
 
 def test_offline_is_said_with_its_cause_and_stops_only_what_installs() -> None:
