@@ -14,8 +14,8 @@ from kmuctl.operations.timers import systemctl
 
 UNATTENDED = "/etc/apt/apt.conf.d/99kmuctl"
 NEEDRESTART = "/etc/needrestart/conf.d/kmuctl.conf"
-KEPT = ("docker-", "docker\\\\.io$", "containerd", "runc$")
-"""Begins of package names, as patterns; apt's own quoting takes one backslash away."""
+KEPT = ("docker-", "docker[.]io$", "containerd", "runc$")
+"""Patterns that the begin of a package's name fits."""
 TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 REBOOT = "/run/reboot-required"
 UPGRADE = ("--with-new-pkgs", "upgrade")
@@ -27,7 +27,7 @@ def upgrades_step() -> Step:
     def check(host: Reader) -> Drift | None:
         if waiting := _waiting(host):
             return Drift(f"{len(waiting)} updates wait: {few(waiting)}")
-        return Drift("the package lists are older than a day") if apt.stale(host) else None
+        return Drift("the package lists are older than a day, or than their sources") if apt.stale(host) else None
 
     def apply(host: Host) -> None:
         apt.update(host)
