@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Answer, ContainerFact
@@ -202,25 +202,23 @@ class DockerEngine:
         found = self._find(project, container)
         if found is None:
             return Answer(1, "", f"{container} is not there")
-        if stdin:
-            return self._with_stdin(found, command, stdin)
-        result = found.exec_run(list(command), demux=True)
-        out, err = ((part or b"").decode(errors="replace") for part in cast("tuple[bytes, bytes]", result.output))
-        return Answer(cast("int", result.exit_code), out, err)
-
-    def _with_stdin(self, container: Container, command: Sequence[str], stdin: bytes) -> Answer:
-        """The SDK has no end of input for an exec; the command-line client has."""
-        import subprocess
-
-        done = subprocess.run(
-            ["docker", "exec", "-i", str(container.id), *command], input=stdin, capture_output=True, check=False
-        )
-        return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        if found.status != "running":
+            raise HostError(f"{container} is {found.status}: nothing can be done in it", hint="`kmuctl up` starts it")
+        return _by_client(found, command, stdin)
 
     def _find(self, project: str, container: str) -> Container | None:
         labels = [f"{PROJECT}={project}", f"{SERVICE}={container}", ONE_OFF]
         found: list[Any] = self._client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
         return found[0] if found else None
+
+
+def _by_client(container: Container, command: Sequence[str], stdin: bytes) -> Answer:
+    """The SDK has no end of input for an exec, and loses what comes together with the engine's headers (7.2, seen)."""
+    import subprocess
+
+    words = ["docker", "exec", *(["--interactive"] if stdin else []), str(container.id), *command]
+    done = subprocess.run(words, input=stdin, capture_output=True, check=False)
+    return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
 def _unnamed(container: Mapping[str, Any]) -> list[str]:
