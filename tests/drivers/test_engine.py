@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from requests.exceptions import ReadTimeout
 
 from kmuctl.drivers.engine import PROJECT, SERVICE, DockerEngine
 from kmuctl.model.errors import HostError, StepFailed
+from kmuctl.model.host import Answer
 
 
 class Broken:
@@ -140,3 +142,29 @@ def test_a_bug_keeps_its_traceback() -> None:
     engine.__dict__["_client"] = Broken(KeyError("Version"))
     with pytest.raises(KeyError):
         engine.version()
+
+
+def engine_with(status: str) -> DockerEngine:
+    """One container, which is in this state."""
+    labels = {"com.docker.compose.project": "kmu", "com.docker.compose.service": "caddy"}
+    found = SimpleNamespace(id="abc", status=status, labels=labels)
+    engine = DockerEngine()
+    engine.__dict__["_client"] = SimpleNamespace(containers=SimpleNamespace(get=lambda name: found))
+    return engine
+
+
+@pytest.mark.parametrize(("stdin", "said"), [(b"", "exec abc true\n"), (b"in", "exec --interactive abc true\nin")])
+def test_a_command_in_a_container_is_the_docker_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stdin: bytes, said: str
+) -> None:
+    """The SDK reads past its own buffer: what a quick command said was sometimes empty, with exit code 0."""
+    program = tmp_path / "docker"
+    program.write_text('#!/bin/sh\necho "$@"\ncat\necho oh >&2\nexit 3\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert engine_with("running").execute("kmu", "caddy", ["true"], stdin) == Answer(3, said, "oh\n")
+
+
+def test_nothing_is_done_in_a_container_that_stands_still() -> None:
+    with pytest.raises(HostError, match="caddy is exited"):
+        engine_with("exited").execute("kmu", "caddy", ["true"])

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
@@ -146,10 +147,10 @@ def test_nothing_is_left(machine: Sshd, web: Server) -> None:
     connected.place("127.0.0.1", web.server_port)
     connected.close()
     assert not folder.exists()
-    new = {*threading.enumerate()} - before
-    for thread in new:
-        thread.join(5)
-    assert not [thread for thread in new if thread.is_alive()]
+    end = monotonic() + 5
+    while new := {*threading.enumerate()} - before:
+        assert monotonic() < end, f"still at work: {new}"
+        sleep(0.05)
 
 
 # the engine
