@@ -22,6 +22,7 @@ from kmuctl.operations.init import (
     Question,
     complete,
     hosts_lines,
+    named_address,
     public_address,
     reachable,
     require_room,
@@ -36,10 +37,11 @@ def run(console: Console, directory: Path, given: Answers, *, trial: bool, ask: 
     preset = TRIAL if trial else DEFAULTS
     answers = complete({**preset, **given}, (lambda question: prompt(console, question)) if ask else None)
     here = answers["host.address"] == "local"
-    if here and "host.ipv4" not in answers and (address := public_address(LocalHost())):
-        answers["host.ipv4"] = address
+    found = public_address(LocalHost()) if here else named_address(answers["host.address"])
+    if found:
+        answers.setdefault("host.ipv4", found)
     stack = write_site(directory, answers)
-    console.if_interrupted = f"`{directory / SITE_FILE}` is there; next: {_up(directory / SITE_FILE)}"
+    console.if_interrupted = f"`{directory / SITE_FILE}` is there; next: {_next(directory / SITE_FILE, trial=trial)[0]}"
     show(console, stack, directory / SITE_FILE, trial=trial)
     return ask and here and typer.confirm("Set it up on this machine now?", default=False, err=True)
 
@@ -59,9 +61,9 @@ def prompt(console: Console, question: Question) -> str:
 
 
 def show(console: Console, stack: Stack, path: Path, *, trial: bool) -> None:
-    follow_up = _up(path)
+    follow_up = _next(path, trial=trial)
     if console.as_json:
-        console.result("", _data(stack, path, trial=trial) | {"next": follow_up})
+        console.result("", _data(stack, path, trial=trial) | {"next": follow_up[0]})
         return
     _show_name(console, stack, path)
     if trial:
@@ -71,11 +73,13 @@ def show(console: Console, stack: Stack, path: Path, *, trial: bool) -> None:
         dns.table(console, stack, stack.records(), " (`kmuctl dns` shows them again, with DKIM once mail runs)")
     ports = [(str(port), port.purpose) for port in stack.ports()]
     console.table(["port", "for"], ports, "Ports to open in the provider's firewall")
-    print_lines(console, [f"next: {follow_up}", "      (add --dry-run to see first what it would do)"])
+    first, *others = [*follow_up, "(add --dry-run to see first what it would do)"]
+    print_lines(console, [f"next: {first}", *(f"      {line}" for line in others)])
 
 
-def _up(path: Path) -> str:
-    return f"kmuctl --site {quote(str(path))} up"
+def _next(path: Path, *, trial: bool) -> list[str]:
+    """What to type; a laptop stays as it is."""
+    return [f"kmuctl --site {quote(str(path))} {verb}" for verb in (("up",) if trial else ("harden", "up"))]
 
 
 def _data(stack: Stack, path: Path, *, trial: bool) -> dict[str, Any]:

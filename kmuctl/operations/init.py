@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -113,6 +114,12 @@ def public_address(host: Reader) -> str:
     answer = host.query(("ip", "-json", "-4", "route", "get", "9.9.9.9"))
     routes = json.loads(answer.stdout) if answer.code == 0 and answer.stdout.strip() else []
     return str(routes[0].get("prefsrc", "")) if routes else ""
+
+
+def named_address(host: str) -> str:
+    """The IPv4 address in `ssh://root@203.0.113.7:22`; "" where a name or another kind of address stands."""
+    found = re.fullmatch(r"ssh://(?:[^@]+@)?(\d+(?:\.\d+){3})(?::\d+)?", host)
+    return found[1] if found else ""
 
 
 def reachable(address: str) -> bool:

@@ -144,11 +144,11 @@ def test_records_ports_and_the_next_command_are_shown() -> None:
         assert [record.name, record.type, *record.value.split()] in rows
     for port in stack().ports():
         assert [str(port), *port.purpose.split()] in rows
-    assert "next: kmuctl --site kmu.toml up" in text
+    assert "next: kmuctl --site kmu.toml harden\n      kmuctl --site kmu.toml up\n" in text
 
 
 def test_the_next_command_can_be_pasted() -> None:
-    assert "next: kmuctl --site 'our site/kmu.toml' up\n" in init("--directory", "our site").stdout
+    assert "next: kmuctl --site 'our site/kmu.toml' harden\n" in init("--directory", "our site").stdout
 
 
 def test_as_json() -> None:
@@ -211,12 +211,22 @@ def test_without_an_address_the_records_say_so(host: FakeHost) -> None:
     assert load_site(Path("kmu.toml"), NAMES).host.ipv4 is None
 
 
-def test_another_server_is_not_asked_for_its_address() -> None:
-    init(ipv4="", host="ssh://root@203.0.113.9")
-    site = load_site(Path("kmu.toml"), NAMES)
-    assert (site.host.address, site.host.ipv4) == ("ssh://root@203.0.113.9", None)
-
-
 def test_yes_asks_nothing() -> None:
     assert "--yes" not in FLAGS
     init("--yes")
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("ssh://root@203.0.113.9", "203.0.113.9"),
+        ("ssh://203.0.113.9:2222", "203.0.113.9"),
+        ("ssh://root@server.acme.example", None),
+        ("ssh://root@[2001:db8::1]", None),
+    ],
+)
+def test_a_server_is_not_asked_for_its_address(host: str, known: str | None, tmp_path: Path) -> None:
+    """From a laptop only what was typed is known."""
+    init("--directory", str(tmp_path), host=host, ipv4="")
+    site = load_site(tmp_path / "kmu.toml", NAMES)
+    assert (site.host.address, site.host.ipv4) == (host, known)
