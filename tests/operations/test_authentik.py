@@ -10,7 +10,7 @@ import pytest
 
 from kmuctl.model.host import Reply
 from kmuctl.model.step import State
-from kmuctl.operations.authentik import upstream
+from kmuctl.operations.authentik import blueprints, upstream
 from kmuctl.operations.authentik.api import Row
 from tests.fakes import FakeHost
 from tests.operations.scenes import FOLDER, bring, changed, go_up, plan, running, steps
@@ -24,7 +24,8 @@ def sent(host: FakeHost) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "PAUSE", 0.0)
+    for module in (blueprints, upstream):
+        monkeypatch.setattr(module, "PAUSE", 0.0)
 
 
 def test_what_the_worker_applied_by_itself_is_not_asked_for() -> None:

@@ -182,7 +182,7 @@ def test_a_service_that_goes_away_in_the_middle_of_a_step() -> None:
         return send(call)
 
     host.http.send = stopping  # type: ignore[method-assign]
-    outcome = go_up(host)["synapse:admin"]
+    outcome = go_up(host, patient=False)["synapse:admin"]
     assert (outcome.state, outcome.cause) == (State.FAILED, "`synapse` does not answer")
     host.http.send = send  # type: ignore[method-assign]
     assert changed(go_up(host)) == {"container:synapse", "synapse:admin"}
