@@ -23,8 +23,11 @@ GRACE_SECONDS = 1.0
 
 def survey(steps: Iterable[Step], host: Reader) -> list[Outcome]:
     """What `converge` would do, and why. Changes nothing."""
-    with ThreadPoolExecutor(WORKERS) as pool:
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
         return list(pool.map(lambda step: _look(step, host), steps))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nobody waits for looks that did not begin
 
 
 def _look(step: Step, host: Reader) -> Outcome:
@@ -42,13 +45,18 @@ def _look(step: Step, host: Reader) -> Outcome:
 def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Generator[Outcome | Working, None, None]:
     """Make every step hold, and look again after each change.
 
-    Yields news of running steps, and one Outcome for each step as it is decided. A step starts when all steps
-    it comes `after` hold; when one of them fails it is blocked, and whatever does not depend on it goes on.
+    Yields news of running steps, and one Outcome for each step as it is decided. All are looked at first, at once: a
+    host may be far away. What holds then, and comes after nothing that does not, is decided. Of the others a step starts
+    when all steps it comes `after` hold; when one of them fails it is blocked, and whatever does not depend on it goes on.
     Once the link to the host is lost nothing more is begun. Closing the generator ends all waiting, and starts
     nothing more.
     """
     waiting = _known_order(steps)
     decided: dict[str, State] = {}
+    for outcome in _glance([*waiting.values()], host):
+        if outcome.state is State.OK and decided.keys() >= {*outcome.step.after}:
+            decided[waiting.pop(outcome.step.name).name] = State.OK
+            yield outcome
     crew = _Crew(host)
     try:
         while waiting or crew.running:
@@ -65,6 +73,14 @@ def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Ge
                 yield event
     finally:
         crew.dismiss()
+
+
+def _glance(steps: list[Step], host: Host) -> list[Outcome]:
+    """Nothing where the link is lost: the first step that starts says so."""
+    try:
+        return survey(steps, host)
+    except LinkLost:
+        return []
 
 
 def _known_order(steps: Iterable[Step]) -> dict[str, Step]:
