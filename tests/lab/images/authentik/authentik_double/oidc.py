@@ -228,7 +228,8 @@ def _sign(call: Call, provider: Row, claims: dict[str, Any]) -> str:
 
 
 def subject(call: Call, provider: Row, user: Row) -> str:
-    hashed = hashlib.sha256(f"{user['pk']}-{call.settings.get('SECRET_KEY')}".encode()).hexdigest()
+    [installation] = call.rows.all("double.installed")  # kept in the database: no new secret key changes it
+    hashed = hashlib.sha256(f"{user['pk']}-{installation['pk']}".encode()).hexdigest()
     choices = {
         "hashed_user_id": hashed,
         "user_id": str(user["pk"]),
