@@ -1,4 +1,4 @@
-"""A site from its file: `init`, `render`, `up`, `down`."""
+"""A site from its file: `init`, `harden`, `render`, `up`, `down`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from kmuctl import SITE_FILE
 from kmuctl.cli.program import DIFFERENCES, FAILED, OK, YesOption, command
 from kmuctl.entry import Globals
 from kmuctl.model.errors import ConfigError
+
+ExitCodeOption = Annotated[
+    bool, typer.Option("--exit-code", help="With --dry-run: exit 3 when something would change.")
+]
 
 
 @command
@@ -43,6 +47,33 @@ def init(
     ask = known.console.interactive and not yes
     if make(known.console, directory, given, trial=trial, ask=ask):
         bring_up(Globals(directory / SITE_FILE, known.console))
+
+
+@command
+def harden(
+    known: Globals,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and why.")] = False,
+    exit_code: ExitCodeOption = False,
+    force: Annotated[bool, typer.Option("--force", help="On a distribution that kmuctl does not know, too.")] = False,
+    docker_source: Annotated[
+        str, typer.Option(metavar="SOURCE", help="Where Docker comes from: docker (its own packages) or distro.")
+    ] = "",
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="In a new session: the change of SSH or firewall that waits may stay.")
+    ] = False,
+) -> None:
+    """Make the machine itself safe: updates, Docker, firewall, SSH, fail2ban; a second run changes nothing."""
+    from kmuctl.commands import harden as command_
+
+    _refuse_without_plan(dry_run=dry_run, exit_code=exit_code)
+    if confirm:
+        return command_.confirm(known.console, known.stack())
+    stack = command_.with_source(known.stack(), docker_source)
+    if dry_run:
+        raise typer.Exit(_plan_code(command_.plan(known.console, stack, force=force), exit_code=exit_code))
+    if not command_.run(known.console, stack, force=force):
+        raise typer.Exit(FAILED)
+    return None
 
 
 @command
@@ -91,16 +122,24 @@ def _refuse_unused(output: Path | None, against: str, format_: str, *, compares:
 def up(
     known: Globals,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and why.")] = False,
-    exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="With --dry-run: exit 3 when something would change.")
-    ] = False,
+    exit_code: ExitCodeOption = False,
     only: Annotated[str, typer.Option(metavar="SERVICE", help="One service, with what it needs.")] = "",
     pull: Annotated[bool, typer.Option("--pull", help="Fetch every pinned image again first.")] = False,
 ) -> None:
     """Make this machine match the site; a second run changes nothing."""
+    _refuse_without_plan(dry_run=dry_run, exit_code=exit_code)
+    bring_up(known, dry_run=dry_run, exit_code=exit_code, only=only, pull=pull)
+
+
+def _refuse_without_plan(*, dry_run: bool, exit_code: bool) -> None:
     if exit_code and not dry_run:
         raise ConfigError("--exit-code: only a plan has that exit code", hint="add --dry-run, or leave it out")
-    bring_up(known, dry_run=dry_run, exit_code=exit_code, only=only, pull=pull)
+
+
+def _plan_code(counts: dict[str, int], *, exit_code: bool) -> int:
+    if counts["failed"]:
+        return FAILED
+    return DIFFERENCES if exit_code and counts["change"] + counts["blocked"] else OK
 
 
 def bring_up(
@@ -111,9 +150,7 @@ def bring_up(
     stack = known.stack()
     if dry_run:
         counts = command_.plan(known.console, stack, known.site, only, pull=pull)
-        if counts["failed"]:
-            raise typer.Exit(FAILED)
-        raise typer.Exit(DIFFERENCES if exit_code and counts["change"] + counts["blocked"] else OK)
+        raise typer.Exit(_plan_code(counts, exit_code=exit_code))
     if not command_.run(known.console, stack, known.site, only, pull=pull):
         raise typer.Exit(FAILED)
 

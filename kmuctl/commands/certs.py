@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from kmuctl.commands.host import host_of
-from kmuctl.commands.up import counts_of, show_failures
+from kmuctl.commands.report import counts_of, show_failures
 from kmuctl.console import GOES_ON, Console, step_data
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack

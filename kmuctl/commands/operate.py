@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import typer
 
 from kmuctl.commands.host import host_of
 from kmuctl.console import GOES_ON, Console
-from kmuctl.model.errors import INTERRUPTED, ConfigError, HostError
+from kmuctl.model.errors import ConfigError, HostError
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
 from kmuctl.operations.down import down, purge, purgeable
@@ -86,7 +83,7 @@ def follow_logs(console: Console, stack: Stack, name: str, lines: int, *, whole:
         raise ConfigError("logs: --follow never ends, so it has no --json", hint="leave one of the two out")
     host = _own_host(stack)
     names = _present(console, stack, host, _of_service(stack, name) if whole else _containers(stack, name))
-    return _compose(stack, "logs", "--follow", "--tail", str(lines), *names)
+    return _compose(stack, host, "logs", "--follow", "--tail", str(lines), *names)
 
 
 def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> int:
@@ -103,7 +100,7 @@ def execute(console: Console, stack: Stack, name: str, arguments: list[str]) -> 
         console.result("", asdict(answer))
         return answer.code
     terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["-T"]
-    return _compose(stack, "exec", *terminal, container, *arguments)
+    return _compose(stack, host, "exec", *terminal, container, *arguments)
 
 
 def run_stalwart_cli(stack: Stack, arguments: list[str]) -> int:
@@ -115,7 +112,7 @@ def run_stalwart_cli(stack: Stack, arguments: list[str]) -> int:
     if key is None or fact is None or fact.state != "running":
         raise HostError(f"`{CONTAINER}` is not set up and running", hint="`kmuctl up` sees to it")
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    return _foreground(tool.command(stack, arguments, terminal=terminal), {tool.TOKEN: key.reveal()})
+    return host.foreground(tool.command(stack, arguments, terminal=terminal), {tool.TOKEN: key.reveal()})
 
 
 def show_login_link(console: Console, stack: Stack, user: str) -> None:
@@ -135,20 +132,9 @@ def _own_host(stack: Stack) -> Host:
     return host
 
 
-def _compose(stack: Stack, *arguments: str) -> int:
+def _compose(stack: Stack, host: Host, *arguments: str) -> int:
     """`docker compose` in the foreground."""
-    return _foreground(("docker", "compose", "--project-name", stack.project, *arguments), {})
-
-
-def _foreground(command: Sequence[str], variables: Mapping[str, str]) -> int:
-    """A command with what stands on this terminal: its exit code, as a shell gives it."""
-    try:
-        code = subprocess.run(command, check=False, env={**os.environ, **variables}).returncode
-    except KeyboardInterrupt:
-        return INTERRUPTED  # that is how a person ends it
-    except FileNotFoundError:
-        raise HostError("`docker` is not installed", hint="`kmuctl up` says what this machine needs") from None
-    return code if code >= 0 else 128 - code
+    return host.foreground(("docker", "compose", "--project-name", stack.project, *arguments), {})
 
 
 def _present(console: Console, stack: Stack, host: Host, names: list[str]) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from kmuctl.commands.host import host_of
+from kmuctl.commands.report import counts_of, follow, show_failures, show_plan, verdict, warn
 from kmuctl.console import GOES_ON, Console, step_data
 from kmuctl.model.errors import ConfigError, KmuError
 from kmuctl.model.host import Host
@@ -17,38 +18,17 @@ from kmuctl.model.step import Outcome, State, Step
 from kmuctl.operations import certs
 from kmuctl.operations.caddy import ca_certificate
 from kmuctl.operations.lock import journaled, locked
-from kmuctl.operations.plan import at_least_once, converge, survey
+from kmuctl.operations.plan import at_least_once, survey
 from kmuctl.operations.preflight import preflight
 from kmuctl.operations.timers import cron_lines, has_systemd, own_program
 from kmuctl.operations.up import for_one, up
 from kmuctl.operations.vault import FILE, open_vault
 
-LOG_LINES = 15
-
 
 def plan(console: Console, stack: Stack, site: Path, only: str, *, pull: bool) -> dict[str, int]:
     """Show what `up` would do; how many steps are in which state."""
     host = _fit_host(console, stack, only)
-    outcomes = survey(_steps(stack, host, site, only, pull=pull), host)
-    counts = counts_of(outcomes)
-    warnings = _warn(console, outcomes)
-    changes = len(outcomes) - counts["ok"]
-    shown = [_with_hint(outcome) for outcome in outcomes if console.verbose or outcome.state is not State.OK]
-    steps = [step_data(outcome) for outcome in outcomes]
-    data = {"changes": changes, "counts": counts, "steps": steps, "warnings": warnings}
-    console.result("\n".join([*shown, _summary(counts) if changes else "nothing to change"]), data)
-    return counts
-
-
-def _with_hint(outcome: Outcome) -> str:
-    return f"{outcome}\n        hint: {outcome.hint}" if outcome.hint else str(outcome)
-
-
-def _summary(counts: dict[str, int]) -> str:
-    numbers = f"{counts['change']} to change, {counts['ok']} already right"
-    if counts["blocked"]:
-        numbers += f", {counts['blocked']} to be seen later"
-    return f"not ready: {counts['failed']} failed, {numbers}" if counts["failed"] else numbers
+    return show_plan(console, survey(_steps(stack, host, site, only, pull=pull), host))
 
 
 def run(
@@ -66,11 +46,7 @@ def run(
     with locked(host, folder, command), journaled(host, folder, command, only=only) as end:
         started = monotonic()
         prepare(host)
-        steps = _steps(stack, host, site, only, pull=pull)
-        with closing(converge(steps, host)) as events:
-            outcomes = console.follow(events, len(steps))
-        order = {step.name: index for index, step in enumerate(steps)}
-        outcomes.sort(key=lambda outcome: order[outcome.step.name])
+        outcomes = follow(console, _steps(stack, host, site, only, pull=pull), host)
         counts = counts_of(outcomes)
         end.update(counts, event="failed" if counts["failed"] else "ended")
     return _report(console, stack, host, outcomes, monotonic() - started, whole=not only)
@@ -104,10 +80,6 @@ def _is_download(step: Step) -> bool:
     return step.name.startswith("image:") and not step.name.startswith("image:kmuctl-")
 
 
-def counts_of(outcomes: list[Outcome]) -> dict[str, int]:
-    return {state.value: sum(outcome.state is state for outcome in outcomes) for state in State}
-
-
 def _report(
     console: Console, stack: Stack, host: Host, outcomes: list[Outcome], seconds: float, *, whole: bool
 ) -> bool:
@@ -120,8 +92,8 @@ def _report(
         console.warn(warning)
     if stopped := _stopped_mail(stack, host):
         console.warn(stopped)
-    warnings = [*_warn(console, outcomes), *own, *filter(None, [stopped])]
-    lines = [_verdict(counts, seconds)]
+    warnings = [*warn(console, outcomes), *own, *filter(None, [stopped])]
+    lines = [verdict(counts, seconds, "up")]
     if counts["change"] and whole and not failed:
         lines += _where_to_go(stack)
     if not whole:
@@ -151,41 +123,6 @@ def _warnings(stack: Stack, host: Host) -> list[str]:
         lines = " and ".join(f"`{line}`" for line in cron_lines(stack, own_program()))
         found.append(f"no systemd here, so nothing renews the certificates of mail and calls: have cron run {lines}")
     return found
-
-
-def _warn(console: Console, outcomes: list[Outcome]) -> list[str]:
-    """What is not as wished, and no reason to fail."""
-    warnings = [outcome.warning for outcome in outcomes if outcome.warning]
-    if not console.as_json:
-        for warning in warnings:
-            console.warn(warning)
-    return warnings
-
-
-def _verdict(counts: dict[str, int], seconds: float) -> str:
-    if counts["failed"]:
-        numbers = f"{counts['failed']} failed, {counts['blocked']} wait for them, {counts['change']} changed"
-        return f"not done: {numbers}; the next `kmuctl up` goes on from here"
-    if counts["change"]:
-        return f"done: {counts['change']} changed, {counts['ok']} were already right, {seconds:.0f} s"
-    return f"nothing changed: all {counts['ok']} steps were already right ({seconds:.1f} s)"
-
-
-def show_failures(console: Console, stack: Stack, host: Host, failed: list[Outcome]) -> None:
-    for outcome in failed:
-        console.note(f"\nfailed  {outcome.step.name}: {outcome.cause}")
-        for container in outcome.step.logs:
-            lines = _last_lines(stack, host, container)
-            console.note("\n".join([f"the last log lines of {container}:", *(f"    {line}" for line in lines)]))
-        if outcome.hint:
-            console.note(f"hint: {outcome.hint}")
-
-
-def _last_lines(stack: Stack, host: Host, container: str) -> list[str]:
-    """No lines when the engine went away meanwhile: the report is worth more than its logs."""
-    with suppress(KmuError):
-        return host.engine.logs(stack.project, container, LOG_LINES).rstrip().splitlines()
-    return []
 
 
 def _where_to_go(stack: Stack) -> list[str]:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from kmuctl.drivers import processes
+from kmuctl.drivers.processes import Run
 from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Answer, ContainerFact
 
@@ -22,6 +24,7 @@ PROJECT = "com.docker.compose.project"
 ONE_OFF = "com.docker.compose.oneoff=False"
 """Containers of `docker compose run` carry the same service name: they are not ours."""
 UNNAMED = re.compile(r"[0-9a-f]{64}")
+TIMEOUT = 120
 INSTALL_HINT = "install Docker Engine with its Compose plugin: https://docs.docker.com/engine/install/"
 
 
@@ -55,26 +58,39 @@ def _translated(method: Method) -> Method:
 
 @translated
 class DockerEngine:
-    """Connects at the first question, so that a command which needs no engine does not ask for one."""
+    """Connects at the first question, so that a command which needs no engine does not ask for one.
+
+    `run` runs a command beside the engine; `url` leads to it, where it is not this machine's own.
+    """
+
+    def __init__(self, run: Run = processes.run, url: str = "") -> None:
+        self._run = run
+        self._url = url
 
     @cached_property
     def _client(self) -> DockerClient:
-        import docker
         from docker.errors import DockerException
 
-        if (elsewhere := os.environ.get("DOCKER_HOST", "")) and not elsewhere.startswith("unix://"):
-            raise HostError(
-                f"DOCKER_HOST leads to `{elsewhere}`: this version works with this machine's own engine only",
-                hint="`unset DOCKER_HOST`, and run kmuctl on the server itself",
-            )
-        # the SDK knows no contexts: the command-line client must not follow one to another engine
-        os.environ["DOCKER_CONTEXT"] = "default"
         try:
-            client = docker.from_env(timeout=120)
+            client = self._connect()
             client.ping()
         except DockerException as error:
             raise unreachable(str(error)) from None
         return client
+
+    def _connect(self) -> DockerClient:
+        import docker
+
+        if self._url:
+            return docker.DockerClient(base_url=self._url, timeout=TIMEOUT)
+        if (elsewhere := os.environ.get("DOCKER_HOST", "")) and not elsewhere.startswith("unix://"):
+            raise HostError(
+                f"DOCKER_HOST leads to `{elsewhere}`: kmuctl works with the engine of its own host only",
+                hint="`unset DOCKER_HOST`, and name the server by `--host ssh://USER@ADDRESS`",
+            )
+        # the SDK knows no contexts: the command-line client must not follow one to another engine
+        os.environ["DOCKER_CONTEXT"] = "default"
+        return docker.from_env(timeout=TIMEOUT)
 
     def version(self) -> str:
         return str(self._client.version()["Version"])
@@ -129,8 +145,9 @@ class DockerEngine:
 
     def address(self, project: str, container: str) -> str | None:
         """An address at which this machine reaches a running container."""
-        found = self._find(project, container)
-        networks = found.attrs["NetworkSettings"]["Networks"].values() if found else ()
+        labels = [f"{PROJECT}={project}", f"{SERVICE}={container}", ONE_OFF]
+        running = self._client.api.containers(filters={"label": labels})
+        networks = running[0]["NetworkSettings"]["Networks"].values() if running else ()
         return next((str(network["IPAddress"]) for network in networks if network["IPAddress"]), None)
 
     def pull(self, reference: str) -> None:
@@ -210,12 +227,7 @@ class DockerEngine:
 
     def _with_stdin(self, container: Container, command: Sequence[str], stdin: bytes) -> Answer:
         """The SDK has no end of input for an exec; the command-line client has."""
-        import subprocess
-
-        done = subprocess.run(
-            ["docker", "exec", "-i", str(container.id), *command], input=stdin, capture_output=True, check=False
-        )
-        return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        return self._run(("docker", "exec", "-i", str(container.id), *command), stdin)
 
     def _find(self, project: str, container: str) -> Container | None:
         labels = [f"{PROJECT}={project}", f"{SERVICE}={container}", ONE_OFF]
@@ -233,7 +245,7 @@ def unreachable(reason: str) -> HostError:
     """The SDK has one exception type for every way of not reaching the engine; its cause tells them apart."""
     if "Permission denied" in reason:
         return HostError("this user may not use Docker", hint="run it with sudo")
-    if "No such file" in reason or "Connection refused" in reason:
+    if any(words in reason for words in ("No such file", "Connection refused", "without response")):
         return HostError(
             "the Docker engine does not answer", hint="start it: `systemctl start docker`; " + INSTALL_HINT
         )

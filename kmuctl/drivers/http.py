@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import sleep
 from typing import TYPE_CHECKING
 
+from kmuctl.drivers.reach import Reach
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Call, Reply
-from kmuctl.model.stack import PROJECT
 
 if TYPE_CHECKING:
     from httpx import Response
@@ -24,10 +23,8 @@ TIMEOUT = 30
 
 
 class HttpClient:
-    """`address(project, container)` gives a container's address, None when it is not running."""
-
-    def __init__(self, address: Callable[[str, str], str | None]) -> None:
-        self._address = address
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
 
     def ask(self, call: Call) -> Reply:
         return self._insist(call, BUSY, repeatable=True)
@@ -42,9 +39,9 @@ class HttpClient:
             wait = pause or 0.0
             try:
                 response = self._exchange(call)
-            except RequestError as error:
+            except (RequestError, ConnectionError) as error:
                 # a request that was cut off may have been carried out: only reading is repeated then
-                if pause is None or not (repeatable or isinstance(error, ConnectError)):
+                if pause is None or not (repeatable or isinstance(error, (ConnectError, ConnectionError))):
                     raise _no_answer(call, str(error) or type(error).__name__) from None
             else:
                 if pause is None or response.status_code not in busy:
@@ -56,15 +53,16 @@ class HttpClient:
     def _exchange(self, call: Call) -> Response:
         import httpx
 
-        address = self._address(PROJECT, call.container)
-        if address is None:
+        place = self._reach(call.container, call.port)
+        if place is None:
             raise _no_answer(call, "it is not running")
         headers = {**call.headers, **({"Authorization": f"Bearer {call.token.reveal()}"} if call.token else {})}
         sign_in = (call.user[0], call.user[1].reveal()) if call.user else None
-        url = f"http://{address}:{call.port}{call.path}"
+        url = f"http://{place.address}:{place.port}{call.path}"
         # a proxy in root's environment must see neither the request nor its token; and to read all certificate
         # authorities, for a request without TLS, takes longer than most answers
-        with httpx.Client(timeout=TIMEOUT, trust_env=False, verify=False) as client:  # noqa: S501
+        way = httpx.HTTPTransport(trust_env=False, verify=False, uds=str(place.file) if place.file else None)
+        with httpx.Client(timeout=TIMEOUT, trust_env=False, transport=way) as client:
             return client.request(call.method, url, headers=headers, auth=sign_in, json=call.body)
 
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import pwd
 import shutil
 import stat
-import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from time import time
 
+from kmuctl.drivers import processes
 from kmuctl.drivers.engine import DockerEngine
 from kmuctl.drivers.http import HttpClient
+from kmuctl.drivers.io_errors import io_error
 from kmuctl.drivers.postgres import PostgresCluster
+from kmuctl.drivers.reach import Place
 from kmuctl.drivers.tls import TlsClient
 from kmuctl.model.errors import Busy, HostError
-from kmuctl.model.host import Answer, Fact
-
-NOT_FOUND = 127
+from kmuctl.model.host import Answer, Content, Entry, Fact
+from kmuctl.model.stack import PROJECT
 
 
 class LocalHost:
@@ -30,15 +33,33 @@ class LocalHost:
 
     @cached_property
     def cluster(self) -> PostgresCluster:
-        return PostgresCluster(self.engine.address)
+        return PostgresCluster(self.reach)
 
     @cached_property
     def http(self) -> HttpClient:
-        return HttpClient(self.engine.address)
+        return HttpClient(self.reach)
 
     @cached_property
     def tls(self) -> TlsClient:
-        return TlsClient(self.engine.address)
+        return TlsClient(self.reach)
+
+    def reach(self, container: str, port: int) -> Place | None:
+        address = self.engine.address(PROJECT, container)
+        return Place(address, port) if address else None
+
+    def now(self) -> float:
+        return time()
+
+    def entry(self) -> Entry:
+        user = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+        session = _session(os.getpid())
+        if not session:
+            return Entry(user=user)
+        client, _, _, port = session["SSH_CONNECTION"].split()
+        return Entry(user=user, ssh_port=int(port), client=client, by_key=_by_key(session.get("SSH_USER_AUTH", "")))
+
+    def enter_again(self) -> bool:
+        return False
 
     def read(self, path: str) -> bytes | None:
         try:
@@ -59,11 +80,10 @@ class LocalHost:
         return self.run(command)
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer:
-        try:
-            done = subprocess.run(command, input=stdin, capture_output=True, cwd=folder, check=False)
-        except FileNotFoundError:
-            return Answer(NOT_FOUND, "", f"{command[0]}: command not found")
-        return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        return processes.run(command, stdin, folder)
+
+    def foreground(self, command: Sequence[str], variables: Mapping[str, str]) -> int:
+        return processes.foreground(command, variables)
 
     def write(self, path: str, content: bytes, *, mode: int = 0o644, uid: int = 0) -> None:
         target = Path(path)
@@ -80,6 +100,10 @@ class LocalHost:
             with suppress(OSError):
                 beside.unlink()
             raise _io_error("write", path, error) from None
+
+    def write_all(self, files: Mapping[str, Content]) -> None:
+        for path, file in files.items():
+            self.write(path, file.content, mode=file.mode, uid=file.uid)
 
     @contextmanager
     def lock(self, path: str, holder: str) -> Iterator[None]:
@@ -149,9 +173,42 @@ def _fact(path: Path) -> Fact | None:
 
 
 def _io_error(verb: str, path: str, error: OSError) -> HostError:
-    hints = {
-        13: "run it with sudo",
-        28: "the disk is full: free some space (`docker image prune`, old logs), then run the same command again",
-        30: "the file system is read-only: look at `dmesg`",
-    }
-    return HostError(f"cannot {verb} `{path}`: {error.strerror}", hint=hints.get(error.errno or 0, ""))
+    return io_error(verb, path, error.strerror or str(error))
+
+
+def _session(process: int) -> dict[str, str]:
+    """The variables of the nearest process above us that knows its SSH session: sudo hides them from its own."""
+    while process > 1:
+        variables = _variables(process)
+        if len(variables.get("SSH_CONNECTION", "").split()) == 4:
+            return variables
+        process = _parent(process)
+    return {}
+
+
+def _variables(process: int) -> dict[str, str]:
+    """None of a process whose own we may not see."""
+    try:
+        lines = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    pairs = (line.decode(errors="replace").partition("=") for line in lines)
+    return {name: value for name, _, value in pairs}
+
+
+def _parent(process: int) -> int:
+    """0 when it has ended. Its name, in brackets, may hold anything."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except OSError:
+        return 0
+    return int(status.rpartition(")")[2].split()[1])
+
+
+def _by_key(record: str) -> bool | None:
+    """sshd leaves a record of the sign-in where its administrator asked for it (ExposeAuthInfo)."""
+    try:
+        lines = Path(record).read_text(errors="replace").splitlines() if record else []
+    except OSError:
+        return None
+    return any(line.startswith("publickey ") for line in lines) if lines else None

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kmuctl.drivers.reach import Reach
 from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import DatabaseFact
-from kmuctl.model.stack import PROJECT
 
 if TYPE_CHECKING:
     from psycopg import Connection, OperationalError
 
+SERVER, PORT = "postgres", 5432
 SUPERUSER = "postgres"
 REFUSED = re.compile(r"authentication failed|does not exist|not permitted to log in|permission denied")
 """A failed connection carries no error code, only the server's words."""
 
 
 class PostgresCluster:
-    """`address(project, container)` gives the server's address, None when it is not running."""
-
-    def __init__(self, address: Callable[[str, str], str | None]) -> None:
-        self._address = address
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
 
     def databases(self, password: str) -> dict[str, DatabaseFact]:
         query = (
@@ -87,14 +86,17 @@ class PostgresCluster:
     def _connect(self, user: str, database: str, password: str) -> Connection:
         import psycopg
 
-        address = self._address(PROJECT, "postgres")
-        if address is None:
+        try:
+            place = self._reach(SERVER, PORT)
+        except ConnectionError as error:
+            raise _unreachable(error) from None
+        if place is None:
             raise HostError("PostgreSQL is not running", hint="`kmuctl up` starts it")
         return psycopg.connect(
-            host=address, user=user, dbname=database, password=password, connect_timeout=5, autocommit=True,
-            application_name="kmuctl",
+            host=str(place.file.parent) if place.file else place.address, port=place.port, user=user, dbname=database,
+            password=password, connect_timeout=5, autocommit=True, application_name="kmuctl",
         )  # fmt: skip
 
 
-def _unreachable(error: OperationalError) -> HostError:
+def _unreachable(error: OperationalError | ConnectionError) -> HostError:
     return HostError(f"cannot talk to PostgreSQL: {str(error).splitlines()[0]}", hint="`kmuctl logs postgres`")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
 from smtplib import SMTP, SMTPException
 from time import sleep
 
+from kmuctl.drivers.reach import Place, Reach
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Door
-from kmuctl.model.stack import PROJECT
 
 PAUSES = (0.5, 1.5)
 """Seconds before each further attempt: Stalwart takes five mail connections a second from one address."""
@@ -20,10 +19,8 @@ OWN_NAME = "kmuctl.internal"
 
 
 class TlsClient:
-    """`address(project, container)` gives a container's address, None when it is not running."""
-
-    def __init__(self, address: Callable[[str, str], str | None]) -> None:
-        self._address = address
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
 
     def serial(self, door: Door) -> int:
         from cryptography import x509
@@ -41,17 +38,28 @@ class TlsClient:
         raise AssertionError("the last attempt returns or raises")
 
     def _served(self, door: Door) -> bytes:
-        address = self._address(PROJECT, door.container)
-        if address is None:
+        place = self._reach(door.container, door.port)
+        if place is None:
             raise _no_answer(door, "it is not running")
         if door.starttls == "smtp":
-            return _after_greeting((address, door.port), door.name)
-        with socket.create_connection((address, door.port), TIMEOUT) as plain:
+            return _after_greeting(place, door.name)
+        with place.connect(TIMEOUT) as plain:
             return _certificate(plain, door.name)
 
 
-def _after_greeting(address: tuple[str, int], name: str) -> bytes:
-    with SMTP(*address, local_hostname=OWN_NAME, timeout=TIMEOUT) as mail:
+class _Mail(SMTP):
+    """SMTP by any way that leads there."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        super().__init__(place.address, place.port, local_hostname=OWN_NAME, timeout=TIMEOUT)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return self._place.connect(timeout)
+
+
+def _after_greeting(place: Place, name: str) -> bytes:
+    with _Mail(place) as mail:
         mail.ehlo_or_helo_if_needed()
         code, said = mail.docmd("STARTTLS")
         if code != 220 or mail.sock is None:

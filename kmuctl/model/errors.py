@@ -3,6 +3,7 @@
     KmuError              message, hint, exit code; shown without a traceback
     +-- ConfigError       2  the site file, the secrets file or the command line
     +-- HostError         1  the machine or its Docker engine is not fit for the job
+    +-- LinkLost          1  the connection to the host broke; the message says what is certain
     +-- StepFailed        1  a step of a plan did not reach its goal
     +-- Busy              4  another kmuctl holds the lock
 
@@ -32,6 +33,15 @@ class ConfigError(KmuError):
 
 class HostError(KmuError):
     pass
+
+
+class LinkLost(KmuError):
+    """`begun`: something was on its way to the host, and how it ended is unknown."""
+
+    def __init__(self, host: str, what: str, *, begun: bool) -> None:
+        certain = "it may have begun, and how it ended is unknown" if begun else "it had not begun"
+        hint = "run the same command again: it looks at what is there, and goes on from here"
+        super().__init__(f"the connection to {host} broke at {what}: {certain}", hint=hint)
 
 
 class StepFailed(KmuError):

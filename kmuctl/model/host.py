@@ -133,6 +133,8 @@ class Entry:
     """Of the sshd that this session came through; None on the machine's own console, or where no session is."""
     client: str = ""
     """The address that the session comes from, as the machine sees it."""
+    session: str = ""
+    """What tells this session's connection from all others: the client's address and port, for instance."""
     by_key: bool | None = None
     """Signed in with a key; None when that cannot be seen from here."""
 
@@ -244,6 +246,9 @@ class Reader(Protocol):
 
     def query(self, command: Sequence[str]) -> Answer:
         """Run a command that only reads."""
+
+    def now(self) -> float:
+        """The host's own clock, in seconds since 1970: times of its files are compared with it."""
 
     def entry(self) -> Entry: ...
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CONTAINERS = ("docker", "lxc", "lxc-libvirt", "openvz", "podman", "systemd-nspawn", "wsl")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -17,6 +19,13 @@ class Machine:
     """As dpkg names it: `amd64`, `arm64`."""
     memory: int
     """MiB."""
+    virtualization: str = ""
+    """As systemd-detect-virt(1) names it: `kvm`, `lxc`; "" on bare metal."""
+
+    @property
+    def container(self) -> bool:
+        """It shares a kernel, so some of it is not its own to set."""
+        return self.virtualization in CONTAINERS
 
     def __str__(self) -> str:
         return f"{self.distribution.capitalize()} {self.version} ({self.architecture})"

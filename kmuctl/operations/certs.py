@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from time import time
 
 from kmuctl.model.errors import HostError, StepFailed
 from kmuctl.model.host import Door, Host, Reader, StartTls
@@ -243,4 +242,4 @@ def _fresh(stack: Stack, host: Reader) -> bool:
     path = f"{stack.rendered}/caddy/Caddyfile"
     moments = [fact.started for fact in host.engine.containers(PROJECT, [CADDY]).values()]
     moments += [fact.written for fact in host.facts([path]).values()]
-    return 0 <= time() - max(moments, default=0) < PATIENCE
+    return 0 <= host.now() - max(moments, default=0) < PATIENCE

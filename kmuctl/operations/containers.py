@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
-from time import time
 
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import ContainerFact, EngineReader, Host, Reader
@@ -143,7 +142,7 @@ def overtaken(fact: ContainerFact | None, files: Iterable[str], host: Reader) ->
     """A file was written after the start: the container still has the old one, in memory or mounted by itself."""
     if fact is None:
         return None
-    present, now = host.facts(files), time()
+    present, now = host.facts(files), host.now()
     for path in files:
         # a clock that was set back must not make us restart for ever
         if path not in present or fact.started < present[path].written <= now:

@@ -57,8 +57,7 @@ def _files_step(name: str, files: Mapping[str, File], folder: str) -> Step:
         return Drift(f"to write: {few(path.removeprefix(folder + '/') for path in found)}") if found else None
 
     def apply(host: Host) -> None:
-        for path in wrong(host):
-            host.write(path, files[path].content, mode=files[path].mode, uid=files[path].uid)
+        host.write_all({path: files[path] for path in wrong(host)})
 
     return Step(name=name, check=check, apply=apply, after=("secrets",))
 

@@ -146,7 +146,7 @@ def _colliding_subnets(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
 
 
 def _too_little(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
-    total = _memory(host)
+    total = memory(host)
     if total and total < stack.memory() // 2:
         yield (
             f"{total} MiB of memory: these apps may use {stack.memory()} MiB",
@@ -169,23 +169,23 @@ def _disks(stack: Stack, host: Reader) -> dict[str, tuple[int, int]]:
     images = LATER_DISK + (FIRST_DISK - LATER_DISK) * missing // len(references)
     found: dict[str, tuple[int, int]] = {}
     for folder, needed in ((host.engine.folder(), images), (stack.folder, LATER_DISK)):
-        mount, free = _free_disk(host, folder)
+        mount, free = free_disk(host, folder)
         found.setdefault(mount, (free, needed))
     return found
 
 
 def _tight_memory(stack: Stack, host: Reader) -> Iterator[str]:
-    total = _memory(host)
+    total = memory(host)
     if total and total < stack.memory():
         yield f"{total} MiB of memory, the apps' limits add up to {stack.memory()} MiB: it may become slow"
 
 
-def _memory(host: Reader) -> int:
+def memory(host: Reader) -> int:
     found = re.search(r"MemTotal:\s+(\d+) kB", (host.read("/proc/meminfo") or b"").decode())
     return int(found[1]) // 1024 if found else 0
 
 
-def _free_disk(host: Reader, folder: str) -> tuple[str, int]:
+def free_disk(host: Reader, folder: str) -> tuple[str, int]:
     """The mount point where the folder is, or will be, and the MiB free there."""
     parts = folder.split("/")
     candidates = ["/".join(parts[:count]) or "/" for count in range(len(parts), 0, -1)]

@@ -78,7 +78,7 @@ def timer_step(stack: Stack, timer: Timer, program: tuple[str, ...], *, after: t
         for path, content in files.items():
             host.write(path, content)
         for words in (("daemon-reload",), ("enable", clock), ("restart", clock)):
-            _systemctl(host, *words)
+            systemctl(host, *words)
 
     return Step(
         name=f"timer:{timer.name}", check=check, apply=apply, after=after,
@@ -126,15 +126,15 @@ def remove(host: Host) -> list[str]:
     paths = installed(host)
     if paths and has_systemd(host):
         for path in (path for path in paths if path.endswith(".timer")):
-            _systemctl(host, "disable", "--now", path.rpartition("/")[2])
+            systemctl(host, "disable", "--now", path.rpartition("/")[2])
     for path in paths:
         host.remove(path)
     if paths and has_systemd(host):
-        _systemctl(host, "daemon-reload")
+        systemctl(host, "daemon-reload")
     return paths
 
 
-def _systemctl(host: Host, *words: str) -> None:
+def systemctl(host: Host, *words: str) -> None:
     answer = host.run(("systemctl", *words))
     if answer.code:
         raise StepFailed(f"`systemctl {' '.join(words)}` failed: {answer.reason}")

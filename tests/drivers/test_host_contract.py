@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import time
 
 import pytest
 
 from kmuctl.drivers.local import LocalHost
 from kmuctl.model.errors import Busy, HostError
-from kmuctl.model.host import Host
+from kmuctl.model.host import Answer, Host
 from tests.fakes import FakeHost, Untaught
 
-KINDS = [LocalHost, FakeHost]
+
+@dataclass(frozen=True)
+class Text:
+    content: bytes
+    mode: int
+    uid: int
+
+
+OVER_SSH = pytest.param("SshHost", marks=pytest.mark.tool)
+KINDS: dict[str, Callable[[], Host]] = {"LocalHost": LocalHost, "FakeHost": FakeHost}
 ME = os.geteuid()
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+@pytest.fixture(params=[*KINDS, OVER_SSH])
 def host(request: pytest.FixtureRequest) -> Host:
-    known: Host = request.param()
+    known: Host = KINDS[request.param]() if request.param in KINDS else request.getfixturevalue("ssh_host")
+    return known
+
+
+@pytest.fixture(params=["LocalHost", OVER_SSH])
+def real_host(request: pytest.FixtureRequest) -> Host:
+    """A machine with programs and disks."""
+    known: Host = KINDS[request.param]() if request.param in KINDS else request.getfixturevalue("ssh_host")
     return known
 
 
@@ -89,14 +107,60 @@ def test_removing(host: Host, folder: str) -> None:
     assert host.tree(folder) == ["keep"]
 
 
-def test_a_folder_on_another_disk_goes_with_what_is_in_it(tmp_path: Path) -> None:
+def test_a_folder_on_another_disk_goes_with_what_is_in_it(real_host: Host, tmp_path: Path) -> None:
     """`down --purge` says "removed": nothing may be left behind a link."""
     disk, link = tmp_path / "disk", tmp_path / "data"
     disk.mkdir()
     (disk / "file").write_text("x")
     link.symlink_to(disk)
-    LocalHost().remove(str(link))
+    real_host.remove(str(link))
     assert [*tmp_path.iterdir()] == []
+
+
+def test_many_files_at_once(host: Host, folder: str) -> None:
+    """Each with its own mode and owner; what is the same keeps its time."""
+    host.write(f"{folder}/same", b"same", mode=0o644, uid=ME)
+    before = host.facts([f"{folder}/same"])[f"{folder}/same"]
+    files = {
+        f"{folder}/same": Text(b"same", 0o640, ME),
+        f"{folder}/new/a b'c": Text(b"\x00\xff", 0o600, ME),
+        f"{folder}/new/deep/{'x' * 150}": Text(b"", 0o644, ME),
+    }
+    host.write_all(files)
+    facts = host.facts(files)
+    assert {path: (fact.mode, host.read(path)) for path, fact in facts.items()} == {
+        path: (file.mode, file.content) for path, file in files.items()
+    }
+    assert facts[f"{folder}/same"].written == before.written
+    assert host.tree(folder) == sorted(path.removeprefix(f"{folder}/") for path in files)
+
+
+def test_nothing_to_write(host: Host, folder: str) -> None:
+    host.write_all({})
+    assert host.tree(folder) == []
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_is_left_alone(real_host: Host, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("same")
+    (tmp_path / "file").symlink_to("elsewhere")
+    real_host.write(str(tmp_path / "file"), b"same", mode=0o600, uid=ME)
+    assert not (tmp_path / "file").is_symlink()
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_broken_link_in_a_tree_is_a_file(real_host: Host, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "link").symlink_to("folder")
+    assert real_host.tree(str(tmp_path)) == ["broken"]
+    assert real_host.facts([str(tmp_path / "broken")]) == {}
+
+
+@pytest.mark.skipif(ME != 0, reason="only root gives files away")
+def test_an_owner(host: Host, folder: str) -> None:
+    host.write(f"{folder}/file", b"x", mode=0o600, uid=4711)
+    host.make_folder(f"{folder}/folder", mode=0o750, uid=4711)
+    assert {fact.uid for fact in host.facts([f"{folder}/file", f"{folder}/folder"]).values()} == {4711}
 
 
 def test_a_lock_has_one_holder(host: Host, folder: str) -> None:
@@ -111,23 +175,55 @@ def test_a_lock_has_one_holder(host: Host, folder: str) -> None:
         pass
 
 
-def test_a_missing_program_answers_127() -> None:
-    answer = LocalHost().query(("no-such-program-here",))
+def test_where_the_session_comes_from(host: Host) -> None:
+    entry = host.entry()
+    assert entry.user
+    assert (entry.ssh_port is None) == (entry.client == "")
+
+
+def test_the_clock(host: Host) -> None:
+    assert abs(host.now() - time()) < 5
+
+
+def test_a_missing_program_answers_127(real_host: Host) -> None:
+    answer = real_host.query(("no-such-program-here",))
     assert (answer.code, answer.stdout) == (127, "")
 
 
-def test_commands_are_lists() -> None:
+def test_commands_are_lists(real_host: Host) -> None:
     """No shell reads them: a name of any kind is one argument."""
-    assert LocalHost().query(("printf", "%s", "$HOME; `id` 'x'")).stdout == "$HOME; `id` 'x'"
-    assert LocalHost().run(("cat",), stdin="ä".encode()).stdout == "ä"
+    assert real_host.query(("printf", "%s", "$HOME; `id` 'x'\n!")).stdout == "$HOME; `id` 'x'\n!"
+    assert real_host.run(("cat",), stdin="ä".encode()).stdout == "ä"
 
 
-def test_a_file_is_never_seen_half_written(tmp_path: Path) -> None:
+def test_what_a_command_says_is_kept_apart(real_host: Host, tmp_path: Path) -> None:
+    answer = real_host.run(("sh", "-c", "pwd; echo bad >&2; exit 3"), folder=str(tmp_path))
+    assert answer == Answer(3, f"{tmp_path}\n", "bad\n")
+
+
+def test_much_in_and_much_out(real_host: Host) -> None:
+    """More than any pipe or window holds, on all three streams at once."""
+    text = b"0123456789abcdef" * 2**18
+    answer = real_host.run(("sh", "-c", "tee /dev/stderr"), stdin=text)
+    assert (answer.code, len(answer.stdout), len(answer.stderr)) == (0, len(text), len(text))
+
+
+def test_a_command_that_does_not_read_what_it_is_given(real_host: Host) -> None:
+    assert real_host.run(("true",), stdin=b"x" * 2**22).code == 0
+
+
+def test_a_file_is_never_seen_half_written(real_host: Host, tmp_path: Path) -> None:
     """The new one takes the old one's place in one move, and nothing stays behind when that fails."""
     (tmp_path / "folder").mkdir()
-    with pytest.raises(HostError, match="cannot write"):
-        LocalHost().write(str(tmp_path / "folder"), b"x", uid=ME)
+    with pytest.raises(HostError, match=f"cannot write `{tmp_path}/folder`"):
+        real_host.write(str(tmp_path / "folder"), b"x", uid=ME)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(("place", "hint"), [("/proc/sys/kernel", ""), ("/sys/kernel", "")])
+def test_where_nothing_can_be_written(real_host: Host, place: str, hint: str) -> None:
+    with pytest.raises(HostError, match=f"cannot write `{place}/kmuctl`: "):
+        real_host.write(f"{place}/kmuctl", b"x", uid=ME)
 
 
 def test_the_fake_answers_nothing_that_it_was_not_taught() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from kmuctl.drivers import http
 from kmuctl.drivers.http import HttpClient
+from kmuctl.drivers.reach import Place
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Call, Reply
 from kmuctl.model.secrets import Secret
@@ -66,7 +67,7 @@ def call(server: Server, method: str = "GET") -> Call:
     return Call(container="x", port=server.server_port, path="/", method=method, token=Secret("t0ken"))
 
 
-CLIENT = HttpClient(lambda project, container: "127.0.0.1")
+CLIENT = HttpClient(lambda container, port: Place("127.0.0.1", port))
 
 
 @pytest.mark.parametrize("code", [429, 502, 503, 504])
@@ -100,7 +101,7 @@ def test_a_proxy_sees_neither_request_nor_token(server: Server, monkeypatch: pyt
 @pytest.mark.parametrize("address", [None, "127.0.0.1"])
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
     monkeypatch.setattr(http, "PAUSES", (0.0, 0.0, 0.0))
-    client = HttpClient(lambda project, container: address)
+    client = HttpClient(lambda container, port: Place(address, port) if address else None)
     with pytest.raises(HostError, match="`x` does not answer on port 9"):
         client.ask(Call(container="x", port=9, path="/"))
 
@@ -142,7 +143,7 @@ def test_a_change_that_arrived_is_not_sent_again_without_an_answer(server: Serve
 def test_a_change_that_reached_nobody_is_sent_again(server: Server) -> None:
     """A refused connection carried nothing: the service is just starting."""
     addresses = iter(["127.0.0.2", "127.0.0.2", "127.0.0.1"])
-    client = HttpClient(lambda project, container: next(addresses))
+    client = HttpClient(lambda container, port: Place(next(addresses), port))
     assert client.send(call(server, "POST")).status == 200
     assert server.seen == [("POST", "Bearer t0ken")]
 

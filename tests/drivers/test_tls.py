@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kmuctl.drivers import tls
+from kmuctl.drivers.reach import Place
 from kmuctl.drivers.tls import TlsClient
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Door, StartTls
@@ -25,7 +26,7 @@ from stalwart_double.mail import Listener  # type: ignore[import-not-found]
 from stalwart_double.server import Service  # type: ignore[import-not-found]
 from stalwart_double.store import MemoryStore  # type: ignore[import-not-found]
 
-CLIENT = TlsClient(lambda project, container: "127.0.0.1")
+CLIENT = TlsClient(lambda container, port: Place("127.0.0.1", port))
 MAIL, TURN = issued("mail.acme.example"), issued("turn.acme.example")
 
 
@@ -77,7 +78,7 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HostError, match="`stalwart` speaks no TLS on port 9: "):
         CLIENT.serial(Door("stalwart", 9, "mail.acme.example"))
     with pytest.raises(HostError, match="it is not running"):
-        TlsClient(lambda project, container: None).serial(Door("stalwart", 9, "mail.acme.example"))
+        TlsClient(lambda container, port: None).serial(Door("stalwart", 9, "mail.acme.example"))
 
 
 @pytest.mark.parametrize("starttls", ["", "smtp"])

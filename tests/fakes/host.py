@@ -8,14 +8,16 @@ from __future__ import annotations
 import copy
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
+from time import time
 from typing import Any, Self
 
-from kmuctl.model.errors import Busy
-from kmuctl.model.host import Answer, Fact
+from kmuctl.drivers import processes
+from kmuctl.model.errors import Busy, HostError
+from kmuctl.model.host import Answer, Content, Entry, Fact
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.engine import FakeEngine
 from tests.fakes.http import FakeHttp
@@ -49,6 +51,9 @@ class FakeHost:
         self.held: dict[str, str] = {}
         self.nodes: dict[str, Node] = {"/": Node(None)}
         self.answers: dict[tuple[str, ...], Answer] = {}
+        self.came = Entry(user="root", ssh_port=22, client="198.51.100.20", by_key=True)
+        self.lets_in: bool | None = True
+        """Whether a further sign-in works; None: kmuctl runs on the machine itself."""
         self.engine = FakeEngine(self)
         self.cluster = FakeCluster(self)
         self.http = FakeHttp(self)
@@ -113,6 +118,26 @@ class FakeHost:
             assert present.content is not None, f"`{path}` is a folder"
             same = path in self.nodes and present.content == content
             self.nodes[path] = Node(content, mode, uid, present.written if same else self.tick())
+
+    def write_all(self, files: Mapping[str, Content]) -> None:
+        for path, file in files.items():
+            self.write(path, file.content, mode=file.mode, uid=file.uid)
+
+    def foreground(self, command: Sequence[str], variables: Mapping[str, str]) -> int:
+        """The program itself, as a test put it on the PATH."""
+        return processes.foreground(command, variables)
+
+    def entry(self) -> Entry:
+        return self.came
+
+    def enter_again(self) -> bool:
+        if self.lets_in is False:
+            raise HostError("the server takes none of the keys")
+        return self.lets_in is not None
+
+    def now(self) -> float:
+        """The clock of the wall: what was written here is long ago."""
+        return time()
 
     def tick(self) -> int:
         """The time; no two things happen at the same."""

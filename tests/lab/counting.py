@@ -71,11 +71,11 @@ class CountingHost(LocalHost):
 
     @cached_property
     def cluster(self) -> PostgresCluster:
-        return self._watched(CountingCluster(self.engine.address))
+        return self._watched(CountingCluster(self.reach))
 
     @cached_property
     def http(self) -> HttpClient:
-        return self._watched(CountingHttp(self.engine.address))
+        return self._watched(CountingHttp(self.reach))
 
     def _watched(self, part: Part) -> Part:
         part.changes = self.changes

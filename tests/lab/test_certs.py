@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kmuctl.drivers.reach import Place
 from kmuctl.drivers.tls import TlsClient
 from kmuctl.model.host import Door
 from kmuctl.operations.certificates import serial
@@ -22,7 +23,7 @@ DOORS = [(consumer, *door) for consumer in (CALLS, MAIL) for door in consumer.do
 
 def shown(site: LabSite) -> dict[int, int]:
     """Serials by port, as somebody out there sees them."""
-    client = TlsClient(lambda project, container: HERE)
+    client = TlsClient(lambda container, port: Place(HERE, port))
     return {
         port: client.serial(Door(consumer.container, port, consumer.name(site.stack), starttls))
         for consumer, port, starttls in DOORS

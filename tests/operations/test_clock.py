@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from kmuctl.model.step import Outcome, State
-from kmuctl.operations import certs, containers
 from kmuctl.operations.certificates import fault
 from kmuctl.operations.nextcloud import apps
 from tests.fakes import FakeHost
@@ -28,8 +27,8 @@ ONE_APP: dict[str, Any] = {"nextcloud": {"apps": ["jitsi"]}}
 def set_clock(monkeypatch: pytest.MonkeyPatch, host: FakeHost, seconds: int) -> None:
     """From here on the host's time, and kmuctl's, is another one."""
     host.clock += seconds
-    for module in (containers, certs, apps):
-        monkeypatch.setattr(module, "time", lambda: float(host.clock))
+    monkeypatch.setattr(host, "now", lambda: float(host.clock))
+    monkeypatch.setattr(apps, "time", lambda: float(host.clock))
 
 
 def up(host: FakeHost, **changes: Any) -> dict[str, Outcome]:

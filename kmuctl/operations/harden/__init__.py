@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterator
 from kmuctl.model.machine import Machine
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
+from kmuctl.operations.harden import apt, cloud_init
+from kmuctl.operations.harden.ssh import ssh
 
 Part = Callable[[Stack, Machine], Iterator[Step]]
 """The body sees only the stack and the machine's kind; the host is looked at inside the checks."""
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {"ssh": ssh}
 """By the name of its switch in `[harden]`, in the order of their work."""
 
 
 def harden(stack: Stack, machine: Machine) -> Iterator[Step]:
-    """The steps of all parts that are switched on."""
+    """The steps of all parts that are switched on. They run one after another: apt lets only one in."""
+    yield cloud_init.finished_step()
+    yield from apt.ready_steps()
     for name, part in PARTS.items():
         if getattr(stack.site.harden, name):
             yield from part(stack, machine)

@@ -1,0 +1,117 @@
+"""From an address to a connection on which we are signed in, through other servers where it has to be."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from kmuctl.drivers.ssh.keys import sign_in
+from kmuctl.drivers.ssh.known_hosts import KnownHosts
+from kmuctl.drivers.ssh.people import People
+from kmuctl.drivers.ssh.settings import Settings, settings_of
+from kmuctl.model.errors import HostError
+
+if TYPE_CHECKING:
+    from paramiko import PKey, Transport
+
+SILENCE_SECONDS = 30
+"""A connection on which nothing is confirmed for so long is given up."""
+KEEPALIVE_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    transport: Transport
+    key: PKey
+    before: Connection | None
+    """The one that it goes through."""
+
+    def close(self) -> None:
+        self.transport.close()
+        if self.before:
+            self.before.close()
+
+
+def connect(settings: Settings, people: People, *, key: PKey | None = None) -> Connection:
+    """Raises HostError in plain words."""
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would write tracebacks to the terminal
+    before: Connection | None = None
+    try:
+        for address in settings.jumps:
+            hop = settings_of(address)
+            before = _through(before, replace(hop, jumps=(), command=hop.command if before is None else ""), people)
+        return _through(before, settings, people, key)
+    except BaseException:
+        if before:
+            before.close()
+        raise
+
+
+def _through(before: Connection | None, settings: Settings, people: People, key: PKey | None = None) -> Connection:
+    from paramiko import SSHException, Transport
+
+    transport: Transport | None = None
+    try:
+        way = _way(before, settings)
+        transport = Transport(way)
+        _meet(transport, settings, people)
+        used = sign_in(transport, settings, people, key)
+        transport.set_keepalive(KEEPALIVE_SECONDS)
+        return Connection(transport, used, before)
+    except BaseException as error:
+        if transport:
+            transport.close()
+        if isinstance(error, (SSHException, EOFError, OSError)):
+            raise _refused(settings, error) from None
+        raise
+
+
+def _way(before: Connection | None, settings: Settings) -> Any:
+    """Something like a socket that leads to the server's sshd."""
+    from paramiko import ChannelException, ProxyCommand
+
+    if before:
+        try:
+            return before.transport.open_channel("direct-tcpip", (settings.host, settings.port), ("127.0.0.1", 0))
+        except ChannelException as error:
+            raise HostError(f"{settings.known_as} cannot be reached through the jump host: {error.text}") from None
+    if settings.command:
+        return ProxyCommand(settings.command)
+    made = socket.create_connection((settings.host, settings.port), settings.seconds)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1000)
+    return made
+
+
+def _meet(transport: Transport, settings: Settings, people: People) -> None:
+    """Agree on how to speak, and see whether it is the right server."""
+    known = KnownHosts(settings)
+    options = transport.get_security_options()
+    first = [kind for kind in known.kinds() if kind in options.key_types]
+    options.key_types = (*first, *(kind for kind in options.key_types if kind not in first))
+    transport.banner_timeout = transport.handshake_timeout = settings.seconds
+    transport.start_client(timeout=settings.seconds)
+    known.check(transport.get_remote_server_key(), people)
+
+
+def _refused(settings: Settings, error: Exception) -> HostError:
+    """Why there is no connection, and what to look at."""
+    server = f"{settings.host}, port {settings.port}"
+    match error:
+        case socket.gaierror():
+            return HostError(f"nobody knows the name `{settings.host}`", hint="check the address, or DNS on this side")
+        case ConnectionRefusedError():
+            hint = "is the server up, is sshd running there, and on this port?"
+            return HostError(f"{server}: the connection is refused", hint=hint)
+        case TimeoutError():
+            hint = "is the server up, and does the provider's firewall let this port through?"
+            return HostError(f"{server}: no answer within {settings.seconds} s", hint=hint)
+        case OSError():
+            return HostError(f"{server}: {error.strerror or error}", hint="check the address, and the network here")
+    reason = str(error) or "it hung up"
+    return HostError(
+        f"{server}: no SSH connection: {reason}", hint=f"`ssh -v -p {settings.port} {settings.host}` says more"
+    )

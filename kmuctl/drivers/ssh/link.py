@@ -1,0 +1,155 @@
+"""One connection, many channels: commands and tunnels, and what is certain when it breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from threading import Lock, Semaphore, Thread
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+from kmuctl.drivers.ssh.connecting import connect
+from kmuctl.drivers.ssh.people import People
+from kmuctl.drivers.ssh.settings import Settings
+from kmuctl.model.errors import HostError, LinkLost
+
+if TYPE_CHECKING:
+    from paramiko import Channel, PKey
+
+COMMANDS = 3
+"""At a time. sshd takes ten sessions on a connection (MaxSessions): the engine and the lock need some as well."""
+PATIENCE = 30
+"""Seconds for a free session, when the server takes fewer."""
+PIECE = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command said, in bytes; -1 is the code of one that a signal ended."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+
+class Link:
+    def __init__(self, settings: Settings, people: People, *, key: PKey | None = None) -> None:
+        self.settings = settings
+        self.requests = 0
+        """How often somebody waited for the server's answer."""
+        self._connection = connect(settings, people, key=key)
+        self._transport = self._connection.transport
+        self._commands = Semaphore(COMMANDS)
+        self._mutex = Lock()
+
+    @property
+    def key(self) -> PKey:
+        return self._connection.key
+
+    @property
+    def broken(self) -> bool:
+        return not self._transport.is_active()
+
+    def breaks(self) -> bool:
+        """Whether it is broken, or just now breaks: whoever uses it may notice a moment before."""
+        end = monotonic() + 0.2
+        while not self.broken and monotonic() < end:
+            sleep(0.01)
+        return self.broken
+
+    def lost(self, what: str, *, begun: bool) -> LinkLost:
+        return LinkLost(str(self.settings), what, begun=begun)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def count(self) -> None:
+        with self._mutex:
+            self.requests += 1
+
+    def execute(self, command: str, stdin: bytes, what: str) -> Said:
+        """Run one command to its end. `what` it does is said when the link breaks."""
+        with self._commands, self.session(command, what) as channel:
+            said = _converse(channel, stdin)
+        if said.code == -1 and self.breaks():
+            raise self.lost(what, begun=True)
+        return said
+
+    @contextmanager
+    def session(self, command: str, what: str, *, terminal: tuple[str, int, int] | None = None) -> Iterator[Channel]:
+        """A channel on which the command runs; with a `terminal` of this kind and size."""
+        from paramiko import SSHException
+
+        channel = self._open(what)
+        try:
+            if terminal:
+                kind, width, height = terminal
+                channel.get_pty(kind, width, height)
+            self.count()
+            channel.exec_command(command)
+            yield channel
+        except (SSHException, EOFError) as error:
+            if self.breaks():
+                raise self.lost(what, begun=True) from None
+            raise HostError(f"{self.settings} does not run commands: {error}") from None
+        finally:
+            channel.close()
+
+    def _open(self, what: str) -> Channel:
+        from paramiko import ChannelException, SSHException
+
+        end = monotonic() + PATIENCE
+        while True:
+            self.count()
+            try:
+                return self._transport.open_session()
+            except ChannelException as error:
+                if monotonic() > end:
+                    hint = "does sshd there have a low MaxSessions? kmuctl works with its default of 10"
+                    raise HostError(f"{self.settings} opens no session: {error.text}", hint=hint) from None
+            except (SSHException, EOFError, OSError):
+                raise self.lost(what, begun=False) from None
+            sleep(0.1)
+
+    def tunnel(self, address: str, port: int) -> Channel:
+        """To a port that the server reaches. Raises ConnectionRefusedError when nobody listens there."""
+        from paramiko import ChannelException, SSHException
+
+        self.count()
+        try:
+            return self._transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0))
+        except ChannelException as error:
+            if error.code == 1:
+                hint = (
+                    "`AllowTcpForwarding yes` (or `local`) in its sshd_config: kmuctl talks to the containers that way"
+                )
+                raise HostError(f"{self.settings} forbids to forward connections", hint=hint) from None
+            raise ConnectionRefusedError(f"connection to {address}:{port} failed: {error.text}") from None
+        except (SSHException, EOFError, OSError):
+            raise self.lost(f"a connection to {address}:{port}", begun=False) from None
+
+
+def _converse(channel: Channel, stdin: bytes) -> Said:
+    errors: list[bytes] = []
+    threads = [Thread(target=lambda: errors.extend(_pieces(channel, of_errors=True)), daemon=True)]
+    threads.append(Thread(target=_feed, args=(channel, stdin), daemon=True))
+    for thread in threads:
+        thread.start()
+    out = b"".join(_pieces(channel))
+    for thread in threads:
+        thread.join()
+    return Said(channel.recv_exit_status(), out, b"".join(errors))
+
+
+def _pieces(channel: Channel, *, of_errors: bool = False) -> Iterator[bytes]:
+    receive = channel.recv_stderr if of_errors else channel.recv
+    while piece := receive(PIECE):
+        yield piece
+
+
+def _feed(channel: Channel, stdin: bytes) -> None:
+    """A command that ends before it has read everything is no error of ours."""
+    with suppress(OSError):
+        channel.sendall(stdin)
+        channel.shutdown_write()
