@@ -16,6 +16,14 @@ FOLDERS = Path(__file__).resolve().parents[1] / "images"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout")
 
+APT_SOURCE = """\
+Types: deb
+URIs: {uri}
+Suites: {suites}
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+
 
 def parents(folder: str) -> set[str]:
     """What this folder's Dockerfile starts from or copies from: other folders, a root file system."""
@@ -56,8 +64,7 @@ def apt_sources() -> str:
     """As a fresh Debian has them; `SUITE` is put in where the suite is known."""
     security = security_mirror()
     entries = [(mirror(), "SUITE SUITE-updates"), *([(security, "SUITE-security")] if security else [])]
-    entry = "Types: deb\nURIs: {}\nSuites: {}\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
-    return "\n".join(entry.format(uri, suites) for uri, suites in entries)
+    return "\n".join(APT_SOURCE.format(uri=uri, suites=suites) for uri, suites in entries)
 
 
 def pip_settings() -> str:

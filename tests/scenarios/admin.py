@@ -1,0 +1,122 @@
+"""The admin at a laptop: a home with a key, a folder with the site file, and `kmuctl --host` to the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from kmuctl.model.site import load_site
+from kmuctl.model.stack import Stack
+from kmuctl.services import NAMES, stack_of
+from tests.lab.stack import Run, report
+from tests.lab.vps import Vps
+
+ROOT = Path(__file__).parents[2]
+HARDEN_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Admin:
+    server: Vps
+    folder: Path
+    user: str = "root"
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "kmu.toml"
+
+    @property
+    def stack(self) -> Stack:
+        return stack_of(load_site(self.file, NAMES))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """No agent and no settings of the person who runs the tests."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SSH_", "KMUCTL_"))}
+        return {**kept, "HOME": str(self.server.home), "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "kmuctl", "--site", str(self.file), *arguments]
+
+    def kmuctl(self, *arguments: str, within: float = HARDEN_SECONDS) -> Run:
+        """Without a terminal: nobody answers questions."""
+        return subprocess.run(
+            self.command(*arguments), env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=within, check=False,
+        )  # fmt: skip
+
+    def report(self, *arguments: str) -> dict[str, Any]:
+        """The JSON object of a command that succeeds."""
+        return report(self.kmuctl("--json", *arguments))
+
+    def plan(self, command: str = "harden", *arguments: str) -> dict[str, str]:
+        """The steps that the command would take, and why."""
+        steps = self.report(command, "--dry-run", *arguments)["steps"]
+        return {step["step"]: step["cause"] for step in steps if step["state"] != "ok"}
+
+    def done(self, *arguments: str) -> dict[str, str]:
+        """The steps that the command took, and why."""
+        return {step["step"]: step["cause"] for step in self.report(*arguments)["steps"]}
+
+    def typing(self, answer: str, *arguments: str) -> tuple[int, str]:
+        """On a terminal, with one answer typed ahead: the exit code and all that was shown."""
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            self.command(*arguments), env=self.environment, stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=True,
+        ) as process:  # fmt: skip
+            os.close(theirs)
+            os.write(ours, f"{answer}\n".encode())
+            said = "".join(_shown(ours))
+            os.close(ours)
+            return process.wait(timeout=HARDEN_SECONDS), said
+
+    @contextmanager
+    def at_work(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """kmuctl in the middle of something; whatever is left of it in the end is killed."""
+        with subprocess.Popen(
+            self.command(*arguments), env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    @contextmanager
+    def edited(self, change: Callable[[Any], None]) -> Iterator[None]:
+        """Another site file for a while; afterwards it is as before, byte by byte."""
+        before = self.file.read_text()
+        self.edit(change)
+        try:
+            yield
+        finally:
+            self.file.write_text(before)
+
+    def edit(self, change: Callable[[Any], None]) -> None:
+        document: Any = tomlkit.parse(self.file.read_text())
+        change(document)
+        self.file.write_text(tomlkit.dumps(document))
+
+
+def _shown(terminal: int) -> Iterator[str]:
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # the terminal's other end is closed
+            return
+        if not part:
+            return
+        yield part.decode(errors="replace")
+
+
