@@ -55,8 +55,10 @@ class LocalHost:
         session = _session(os.getpid())
         if not session:
             return Entry(user=user)
-        client, _, _, port = session["SSH_CONNECTION"].split()
-        return Entry(user=user, ssh_port=int(port), client=client, by_key=_by_key(session.get("SSH_USER_AUTH", "")))
+        connection = session["SSH_CONNECTION"]
+        client, _, _, port = connection.split()
+        by_key = _by_key(session.get("SSH_USER_AUTH", ""))
+        return Entry(user=user, ssh_port=int(port), client=client, session=connection, by_key=by_key)
 
     def enter_again(self) -> bool:
         return False

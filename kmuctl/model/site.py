@@ -36,6 +36,7 @@ from kmuctl.model.values import (
     pinned_image,
     port_number,
     record_name,
+    system_user,
     time_zone,
     upstream_address,
     user_name,
@@ -149,8 +150,10 @@ class Harden(Table):
     fail2ban: bool = True
     docker_source: Literal["docker", "distro"] = "docker"
     """Where a missing engine comes from: Docker's own packages, or the distribution's."""
-    docker_users: tuple[Annotated[str, AfterValidator(user_name)], ...] = Field(default=(), strict=False)
+    docker_users: tuple[Annotated[str, AfterValidator(system_user)], ...] = Field(default=(), strict=False)
     """Members of the group `docker`: whoever is in it is root on this machine."""
+    reboot: Annotated[str, AfterValidator(clock_time)] | None = None
+    """When the machine may restart by itself after an update that needs it; never unless given."""
     allow: tuple[Annotated[str, AfterValidator(any_network)], ...] = Field(default=(), strict=False)
     """Addresses and networks that are never banned."""
     undo_minutes: Annotated[int, Field(ge=1, le=60)] = 5

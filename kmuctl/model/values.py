@@ -71,6 +71,13 @@ def user_name(text: str) -> str:
     return text
 
 
+def system_user(text: str) -> str:
+    """An account of the machine itself, as useradd(8) takes it."""
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", text):
+        raise ValueError(f"`{text}` is not a name of a user of the server, like `debian`")
+    return text
+
+
 def nextcloud_app(text: str) -> str:
     """An app's id in Nextcloud's store."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):

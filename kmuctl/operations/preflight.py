@@ -47,14 +47,14 @@ def _require_docker(host: Reader) -> None:
     if client.code == 127:
         raise HostError("Docker is not installed", hint=INSTALL)
     engine = host.engine.version()
-    if _version(engine) < MIN_ENGINE:
+    if version(engine) < MIN_ENGINE:
         raise HostError(f"Docker Engine {engine} is too old: at least 20.10 is needed", hint=INSTALL)
     compose = host.query(("docker", "compose", "version", "--short"))
     if compose.code:
         raise HostError(
             "Docker has no Compose plugin (v2)", hint="Debian 13: `apt install docker-compose`; else " + INSTALL
         )
-    if _version(compose.stdout) < MIN_COMPOSE:
+    if version(compose.stdout) < MIN_COMPOSE:
         raise HostError(f"Docker Compose {compose.stdout.strip()} is too old: at least 2.20 is needed", hint=INSTALL)
 
 
@@ -93,7 +93,7 @@ def _require_certificate(stack: Stack, host: Reader) -> None:
         )
 
 
-def _version(text: str) -> tuple[int, ...]:
+def version(text: str) -> tuple[int, ...]:
     numbers = re.search(r"(\d+)\.(\d+)", text)
     return (int(numbers[1]), int(numbers[2])) if numbers else (0,)
 

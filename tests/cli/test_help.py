@@ -13,7 +13,9 @@ from kmuctl import __version__
 from kmuctl.cli import EXIT_CODES, app
 from tests.cli.runner import ROOT, as_json, environment, kmuctl, program, site_file
 
-COMMANDS = ["init", "render", "up", "down", "status", "logs", "exec", "occ", "stalwart-cli", "login-link", "dns"]
+COMMANDS = [
+    "init", "harden", "render", "up", "down", "status", "logs", "exec", "occ", "stalwart-cli", "login-link", "dns",
+]  # fmt: skip
 GROUPS = {"certs": ["sync"], "secrets": ["list", "rotate"]}
 WITHIN = [f"{group} {name}" for group, names in GROUPS.items() for name in names]
 HEAVY = ("pydantic", "docker", "jinja2", "httpx", "psycopg", "ruamel", "cryptography", "tomlkit", "dotenv", "fastapi")

@@ -51,7 +51,7 @@ class FakeHost:
         self.held: dict[str, str] = {}
         self.nodes: dict[str, Node] = {"/": Node(None)}
         self.answers: dict[tuple[str, ...], Answer] = {}
-        self.came = Entry(user="root", ssh_port=22, client="198.51.100.20", by_key=True)
+        self.came = Entry(user="root", ssh_port=22, client="198.51.100.20", session="one", by_key=True)
         self.lets_in: bool | None = True
         """Whether a further sign-in works; None: kmuctl runs on the machine itself."""
         self.engine = FakeEngine(self)

@@ -19,6 +19,10 @@ PACKAGES = {
     "shellcheck": "apt package shellcheck",
     "named-checkzone": "apt package bind9-utils",
     "systemd-analyze": "apt package systemd",
+    "ufw": "apt package ufw",
+    "fail2ban-regex": "apt package fail2ban",
+    "fail2ban-server": "apt package fail2ban",
+    "iptables": "apt package iptables",
 }
 
 

@@ -8,11 +8,12 @@ from kmuctl.model.machine import Machine
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
 from kmuctl.operations.harden import apt, cloud_init
+from kmuctl.operations.harden.docker import docker
 from kmuctl.operations.harden.ssh import ssh
 
 Part = Callable[[Stack, Machine], Iterator[Step]]
 """The body sees only the stack and the machine's kind; the host is looked at inside the checks."""
-PARTS: dict[str, Part] = {"ssh": ssh}
+PARTS: dict[str, Part] = {"docker": docker, "ssh": ssh}
 """By the name of its switch in `[harden]`, in the order of their work."""
 
 

@@ -12,7 +12,7 @@ from kmuctl.model.step import Drift, Step, few, wait_only
 QUIET = ("env", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "APT_LISTCHANGES_FRONTEND=none")
 """needrestart would restart services in the middle of our work, Docker among them."""
 NO_RESTART = "NEEDRESTART_SUSPEND=1"
-LOCK_SECONDS = 600
+LOCK_SECONDS, DAY = 600, 86400
 APT_GET = (
     *QUIET, NO_RESTART, "apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}",
     "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
@@ -98,17 +98,17 @@ def update(host: Host) -> None:
             f"the package lists cannot be fetched: {_complaint(answer)}",
             hint="mend the network or the source in /etc/apt/sources.list.d that is named, and try `apt-get update`",
         )
-    host.write(STAMP, host.query(("date", "+%s")).stdout.encode())
+    host.write(STAMP, f"{host.now():.0f}\n".encode())
 
 
 def stale(host: Reader) -> bool:
     """Lists older than a day, or than a source that was added."""
     paths = ["/etc/apt/sources.list", *(f"/etc/apt/sources.list.d/{name}" for name in _sources(host))]
-    stamp = host.facts([STAMP]).get(STAMP)
-    now = float(host.query(("date", "+%s")).stdout or 0)
-    return stamp is None or now - stamp.written > 86400 or any(
-        fact.written > stamp.written for fact in host.facts(paths).values()
-    )  # fmt: skip
+    facts = host.facts([STAMP, *paths])
+    stamp = facts.pop(STAMP, None)
+    if stamp is None or host.now() - stamp.written > DAY:
+        return True
+    return any(fact.written > stamp.written for fact in facts.values())
 
 
 def _sources(host: Reader) -> list[str]:

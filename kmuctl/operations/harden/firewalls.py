@@ -9,8 +9,8 @@ from typing import Any
 
 from kmuctl.model.host import Reader
 
-OURS = re.compile(r"ufw6?-|DOCKER|f2b-|ts-")
-"""Chains of ufw, Docker, fail2ban, and Tailscale's, which get along with each other."""
+OURS = re.compile(r"ufw6?-|DOCKER|KMUCTL|f2b-|ts-")
+"""Chains of ufw, Docker, ours, fail2ban, and Tailscale's, which get along with each other."""
 BRIDGE = re.compile(r"-[io] (docker0|br-[0-9a-f]{12})\b")
 TABLES = {"filter", "nat", "mangle", "raw", "security"}
 """Those that iptables keeps in nftables; a table of another name is somebody's own."""

@@ -115,7 +115,7 @@ def _warnings(stack: Stack, host: Reader, machine: Machine) -> Iterator[str]:
         yield f"this is a container ({machine.virtualization}): what belongs to its host's kernel cannot be set here"
     if 0 < machine.memory < stack.memory() // 2:
         yield f"{machine.memory} MiB of memory: too little for `kmuctl up`, whose apps may use {stack.memory()} MiB"
-    off = time() - float(host.query(("date", "+%s")).stdout or 0)
+    off = time() - host.now()
     if abs(off) > CLOCK_SECONDS:
         yield f"its clock is {abs(off):.0f} s {'behind' if off > 0 else 'ahead of'} ours"
     for name in undo.NAMES:

@@ -54,10 +54,10 @@ def ssh(stack: Stack, machine: Machine) -> Iterator[Step]:
     minutes = stack.site.harden.undo_minutes
 
     def check(host: Reader) -> Drift | None:
-        wanted = settings(host)
-        if wrong := differences(host, wanted):
-            return Drift(f"to set: {few(wrong, most=5)}{_forgotten_keys(host, wrong)}")
-        return undo.unsettled(host, NAME)
+        if drift := undo.unsettled(host, NAME):
+            return drift
+        wrong = differences(host, settings(host))
+        return Drift(f"to set: {few(wrong, most=5)}{_forgotten_keys(host, wrong)}") if wrong else None
 
     def apply(host: Host) -> None:
         _require_key(host)
@@ -178,7 +178,7 @@ def _put(host: Host, text: bytes) -> None:
     if left := differences(host, settings(host)):
         raise StepFailed(
             f"another file of sshd says otherwise: {few(left, most=5)}",
-            hint="put `Include /etc/ssh/sshd_config.d/*.conf` at the top of /etc/ssh/sshd_config, look for Match blocks",
+            hint="`Include /etc/ssh/sshd_config.d/*.conf` belongs at the top of /etc/ssh/sshd_config; see Match blocks too",
         )
     answer = host.run(RELOAD)
     if answer.code:

@@ -1,1 +1,115 @@
-def part(): pass
+"""fail2ban runs, has read our files, and does so again after a reboot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kmuctl.model.errors import StepFailed
+from kmuctl.model.host import Host, Reader
+from kmuctl.model.machine import Machine
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Drift, Step, few, wait_only
+from kmuctl.operations.harden.apt import packages_step
+from kmuctl.operations.harden.fail2ban.jails import digest, files, log, names, web_jails
+from kmuctl.operations.harden.written import differing
+from kmuctl.operations.timers import systemctl
+
+PACKAGES = ("fail2ban", "python3-systemd", "iptables", "iproute2")
+"""Without python3-systemd it reads no journal, and on a machine without syslog it does not start at all."""
+UNIT = "fail2ban.service"
+START_SECONDS = 30
+
+
+def part(stack: Stack, machine: Machine) -> Iterator[Step]:
+    yield packages_step("fail2ban:packages", PACKAGES)
+    yield log_step(stack) if web_jails(stack) else unwatched_step()
+    yield jails_step(stack)
+
+
+def log_step(stack: Stack) -> Step:
+    """Before the first `up` there is no log, and a jail without its log keeps fail2ban as a whole from starting."""
+    path = log(stack)
+    folder = path.rpartition("/")[0]
+
+    def check(host: Reader) -> Drift | None:
+        return None if path in host.facts([path]) else Drift("Caddy has not written any yet: to make an empty one")
+
+    def apply(host: Host) -> None:
+        if folder not in host.facts([folder]):
+            host.make_folder(folder, mode=0o700, uid=0)
+        host.write(path, b"", mode=0o640)
+
+    return Step(name="fail2ban:log", check=check, apply=apply, after=("fail2ban:packages",))
+
+
+def unwatched_step() -> Step:
+    """Nothing to do, only to say."""
+
+    def check(host: Reader) -> Drift | None:
+        return Drift(
+            "pages are not watched: behind the proxies of [network] trusted_proxies every packet comes from them, so "
+            "who tries doors has to be kept out there",
+            tolerable=True,
+        )
+
+    return Step(name="fail2ban:log", check=check, apply=wait_only, after=("fail2ban:packages",))
+
+
+def jails_step(stack: Stack) -> Step:
+    wanted, loaded = files(stack), digest(stack)
+
+    def check(host: Reader) -> Drift | None:
+        if wrong := differing(host, wanted):
+            return Drift(f"to write: {few(path.rpartition('/')[2] for path in wrong)}")
+        return _not_running(host) or _not_read(host, names(stack), loaded)
+
+    def apply(host: Host) -> None:
+        for path in differing(host, wanted):
+            host.write(path, wanted[path])
+        tested = host.run(("fail2ban-client", "-t"))
+        if tested.code:
+            raise StepFailed(f"fail2ban refuses its configuration: {tested.reason}", hint="`fail2ban-client -t` says more")
+        systemctl(host, "enable", UNIT)
+        if _state(host) == "active":
+            _reload(host)
+        else:
+            systemctl(host, "restart", UNIT)
+
+    return Step(
+        name="fail2ban:jails", check=check, apply=apply, after=("fail2ban:packages", "fail2ban:log"),
+        deadline=START_SECONDS, hint="`journalctl -u fail2ban` and /var/log/fail2ban.log say more",
+    )  # fmt: skip
+
+
+def _not_running(host: Reader) -> Drift | None:
+    state = _state(host)
+    if state != "active":
+        words = "" if state != "failed" else f": {_last_words(host)}"
+        return Drift(f"it is {state or 'not there'}{words}", hopeless=state == "failed")
+    enabled = host.query(("systemctl", "is-enabled", UNIT)).stdout.strip()
+    return None if enabled == "enabled" else Drift(f"it is {enabled or 'not there'}: a reboot would end it")
+
+
+def _not_read(host: Reader, jails: tuple[str, ...], loaded: str) -> Drift | None:
+    """Each jail says itself which files it comes from."""
+    silent = [name for name in jails if _loaded(host, name) != loaded]
+    return Drift(f"not in force yet: {few(silent)}") if silent else None
+
+
+def _loaded(host: Reader, jail: str) -> str:
+    return host.query(("fail2ban-client", "get", jail, "action", "kmuctl", "loaded")).stdout.strip()
+
+
+def _state(host: Reader) -> str:
+    return host.query(("systemctl", "is-active", UNIT)).stdout.strip()
+
+
+def _last_words(host: Reader) -> str:
+    answer = host.query(("journalctl", "--unit", UNIT, "--lines", "3", "--output", "cat", "--no-pager"))
+    return " / ".join(line.strip() for line in answer.stdout.splitlines() if line.strip()) or "it left no word"
+
+
+def _reload(host: Host) -> None:
+    answer = host.run(("fail2ban-client", "reload"))
+    if answer.code:
+        raise StepFailed(f"fail2ban did not read its files anew: {answer.reason}")

@@ -1,0 +1,93 @@
+"""Ports that containers publish: Docker lets them in ahead of ufw, so they are governed where Docker asks.
+
+A unit of its own, not ufw's `after.init`: `ufw reload` would open everything for a moment, and the file is the admin's.
+Nor a rule in ufw's `after.rules`: that would empty DOCKER-USER, where fail2ban has its bans, at each reload.
+"""
+
+from __future__ import annotations
+
+from kmuctl.model.host import Host, Reader
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Drift, Step, few
+from kmuctl.operations.harden.firewall import live
+from kmuctl.operations.harden.firewall.openings import Opening, site_openings
+from kmuctl.operations.harden.templates import fill
+from kmuctl.operations.harden.written import differing
+from kmuctl.operations.timers import UNITS, systemctl
+
+CHAIN = "KMUCTL"
+BRIDGES = ("docker+", "br-+")
+"""Docker's own names for the bridges that containers are on."""
+UNIT = "kmuctl-containers.service"
+SCRIPT = "/usr/local/lib/kmuctl/containers.sh"
+
+
+def rules(openings: list[Opening]) -> list[tuple[str, ...]]:
+    """The chain; what it lets pass goes on in DOCKER-USER, where others may still say no.
+
+    A published port is known by the number that was asked for, before Docker changed it. What is not on its way to a
+    container is none of our business: a VPN, virtual machines.
+    """
+    return [
+        ("-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "RETURN"),
+        *(("-i", bridge, "-j", "RETURN") for bridge in BRIDGES),
+        *(_declared(opening) for opening in openings),
+        *(("-o", bridge, "-j", "DROP") for bridge in BRIDGES),
+    ]
+
+
+def _declared(opening: Opening) -> tuple[str, ...]:
+    state = ("-m", "conntrack", "--ctstate", "DNAT", "--ctorigdstport", opening.ports)
+    return ("-p", opening.protocol, *state, "-j", "RETURN")
+
+
+def files(stack: Stack) -> dict[str, bytes]:
+    known = {"chain": CHAIN, "rules": rules(site_openings(stack)), "script": SCRIPT}
+    sources = {SCRIPT: "containers.sh", f"{UNITS}/{UNIT}": UNIT}
+    return {path: fill(f"firewall/{source}", **known).encode() for path, source in sources.items()}
+
+
+def containers_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
+    wanted, chain = files(stack), rules(site_openings(stack))
+
+    def check(host: Reader) -> Drift | None:
+        if wrong := differing(host, wanted):
+            return Drift(f"to write: {few(path.rpartition('/')[2] for path in wrong)}")
+        return _not_started(host) or _not_in_force(host, chain)
+
+    def apply(host: Host) -> None:
+        for path in differing(host, wanted):
+            host.write(path, wanted[path])
+        # a restart of what runs would open everything for a moment: it has a way to reload
+        for words in (("daemon-reload",), ("enable", UNIT), ("reload-or-restart", UNIT)):
+            systemctl(host, *words)
+
+    return Step(
+        name="firewall:containers", check=check, apply=apply, after=after,
+        hint=f"`systemctl status {UNIT}` and `iptables -S DOCKER-USER` say more",
+    )  # fmt: skip
+
+
+def _not_started(host: Reader) -> Drift | None:
+    if host.query(("systemctl", "show", "--property=NeedDaemonReload", UNIT)).stdout.strip().endswith("=yes"):
+        return Drift("systemd has not read its unit yet")
+    for question, wanted in (("is-enabled", "enabled"), ("is-active", "active")):
+        answer = host.query(("systemctl", question, UNIT)).stdout.strip()
+        if answer != wanted:
+            return Drift(f"it is {answer or 'not there'}, not {wanted}")
+    return None
+
+
+def _not_in_force(host: Reader, chain: list[tuple[str, ...]]) -> Drift | None:
+    for family in live.present_families(host):
+        found = live.chains(host, family)
+        for entry, target in (("FORWARD", "DOCKER-USER"), ("DOCKER-USER", CHAIN)):
+            if not live.jumps_to(found.get(entry, []), target):
+                return Drift(f"not in force: {live.TOOLS[family]} does not lead from {entry} to {target}")
+        if not _is(found.get(CHAIN, []), chain):
+            return Drift(f"not in force: {live.TOOLS[family]} has another {CHAIN}")
+    return None
+
+
+def _is(found: list[list[str]], wanted: list[tuple[str, ...]]) -> bool:
+    return len(found) == len(wanted) and all(map(live.same, found, wanted))

@@ -1,0 +1,60 @@
+"""Which ports have to be open: those of the site, and every one that SSH may come through."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from kmuctl.model.host import Reader
+from kmuctl.model.stack import Stack
+
+SSHD = "/usr/sbin/sshd"
+SOCKETS = ("ssh.socket", "sshd.socket")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Opening:
+    """A port or range, `49160:49200`, as ufw and iptables write it."""
+
+    protocol: str
+    ports: str
+    purpose: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.ports.replace(':', '-')}/{self.protocol}"
+
+
+def openings(stack: Stack, host: Reader) -> list[Opening]:
+    """SSH first: whatever goes wrong later, the way in is there."""
+    ssh = (Opening("tcp", str(number), "SSH") for number in sorted(ssh_ports(host)))
+    return [*dict.fromkeys((*ssh, *site_openings(stack)))]
+
+
+def site_openings(stack: Stack) -> list[Opening]:
+    return [Opening(port.protocol, port.span.replace("-", ":"), port.purpose) for port in stack.ports()]
+
+
+def ssh_ports(host: Reader) -> set[int]:
+    """What sshd's files say, what listens, and what this session came through need not be the same."""
+    entry = host.entry().ssh_port
+    return _configured(host) | _listening(host) | _by_socket(host) | ({entry} if entry else set())
+
+
+def _configured(host: Reader) -> set[int]:
+    said = host.query((SSHD, "-T")).stdout
+    return {int(number) for number in re.findall(r"^port (\d+)$", said, re.MULTILINE)}
+
+
+def _listening(host: Reader) -> set[int]:
+    lines = host.query(("ss", "-Hltnp")).stdout.splitlines()
+    return {int(line.split()[3].rpartition(":")[2]) for line in lines if '"sshd"' in line}
+
+
+def _by_socket(host: Reader) -> set[int]:
+    """Where systemd listens for sshd, as Ubuntu has it."""
+    ports: set[int] = set()
+    for unit in SOCKETS:
+        said = host.query(("systemctl", "show", unit, "--property=ActiveState,Listen")).stdout
+        if "ActiveState=active" in said.splitlines():
+            ports |= {int(number) for number in re.findall(r"^Listen=\S*?(\d+) \(Stream\)$", said, re.MULTILINE)}
+    return ports
