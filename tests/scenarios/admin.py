@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import subprocess
@@ -68,18 +67,20 @@ class Admin:
         """The steps that the command took, and why."""
         return {step["step"]: step["cause"] for step in self.report(*arguments)["steps"]}
 
-    def typing(self, answer: str, *arguments: str) -> tuple[int, str]:
-        """On a terminal, with one answer typed ahead: the exit code and all that was shown."""
+    def typing(self, answer: str, question: str, *arguments: str) -> Run:
+        """On a terminal, with an answer typed when the question comes; all that was shown is its output."""
         ours, theirs = pty.openpty()
-        with subprocess.Popen(
-            self.command(*arguments), env=self.environment, stdin=theirs, stdout=theirs, stderr=theirs,
-            start_new_session=True,
-        ) as process:  # fmt: skip
+        command = ["setsid", "--ctty", "--wait", *self.command(*arguments)]
+        with subprocess.Popen(command, env=self.environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
             os.close(theirs)
-            os.write(ours, f"{answer}\n".encode())
-            said = "".join(_shown(ours))
+            said, typed = "", False
+            for part in _shown(ours):
+                said += part
+                if question in said and not typed:
+                    os.write(ours, f"{answer}\n".encode())
+                    typed = True
             os.close(ours)
-            return process.wait(timeout=HARDEN_SECONDS), said
+            return Run(command, process.wait(timeout=60), said, "")
 
     @contextmanager
     def at_work(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -118,5 +119,3 @@ def _shown(terminal: int) -> Iterator[str]:
         if not part:
             return
         yield part.decode(errors="replace")
-
-
