@@ -31,9 +31,9 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1.5) as c
 """
 BEFORE = """
 mount --make-rprivate /
-for folder in /usr/local/lib /var/lib /etc/systemd/system; do mount -t tmpfs none "$folder"; done
-mount --bind "$1/ufw" /etc/ufw
-mount --bind "$1/default" /etc/default
+for folder in /usr/local/lib /var/lib /var/log /run /etc/systemd/system; do mount -t tmpfs none "$folder"; done
+mkdir /run/fail2ban /var/lib/fail2ban
+for folder in ufw default fail2ban; do mount --bind "$1/$folder" "/etc/$folder"; done
 ip link set lo up
 echo ready
 exec sleep 600
@@ -131,6 +131,8 @@ class SealedHost(LocalHost):
 
     def _systemctl(self, verb: str, *words: str) -> Answer:
         unit = words[-1] if words else ""
+        if unit == "fail2ban.service" and verb in ("restart", "is-active"):
+            return self._fail2ban(verb)
         match verb:
             case "is-enabled" | "is-active":
                 known = self.enabled if verb == "is-enabled" else self.active
@@ -147,6 +149,13 @@ class SealedHost(LocalHost):
                 raise Untaught(f"systemctl {verb}")
         return Answer(0, "")
 
+    def _fail2ban(self, verb: str) -> Answer:
+        """Its unit starts the server, and is active as long as that runs."""
+        if verb == "restart":
+            return self.run(("fail2ban-server", "start"))
+        answers = self.run(("fail2ban-client", "ping")).code == 0
+        return Answer(0, "active\n") if answers else Answer(3, "inactive\n")
+
     def _started(self, unit: str) -> Answer:
         text = (self.read(f"/etc/systemd/system/{unit}") or b"").decode()
         start = next(line for line in text.splitlines() if line.startswith("ExecStart="))
@@ -155,9 +164,9 @@ class SealedHost(LocalHost):
 
 @contextmanager
 def sealed_host(folder: Path) -> Iterator[SealedHost]:
-    """With a copy of this machine's ufw, switched off."""
-    shutil.copytree("/etc/ufw", folder / "ufw")
-    shutil.copytree("/etc/default", folder / "default")
+    """With copies of this machine's ufw, switched off, and of its fail2ban."""
+    for name in ("ufw", "default", "fail2ban"):
+        shutil.copytree(f"/etc/{name}", folder / name)
     conf = folder / "ufw" / "ufw.conf"
     conf.write_text(conf.read_text().replace("ENABLED=yes", "ENABLED=no"))
     with _running(["unshare", "--net", "--mount", "sh", "-ec", BEFORE, "sh", str(folder)]) as holder:

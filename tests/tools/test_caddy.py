@@ -79,7 +79,10 @@ def test_the_start_pages_own_file_is_valid(tmp_path: Path) -> None:
 
 
 class Upstream(http.server.BaseHTTPRequestHandler):
-    """Stands behind every name: says who it is and which headers it got. As Authentik, it asks for a login."""
+    """Stands behind every name: says who it is and which headers it got. As Authentik, it asks for a login.
+
+    Whoever asks may name the status of the answer.
+    """
 
     def do_GET(self) -> None:
         if self.path.startswith("/outpost.goauthentik.io/auth/caddy") and "session" not in self.headers.get(
@@ -94,7 +97,7 @@ class Upstream(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", location)
         else:
-            self.send_response(200)
+            self.send_response(int(self.headers.get("X-Wanted-Status", 200)))
         if self.path.startswith("/outpost.goauthentik.io/auth/caddy"):
             self.send_header("X-Authentik-Username", "mmustermann")
         self.end_headers()

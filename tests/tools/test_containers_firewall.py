@@ -166,5 +166,3 @@ def test_script_and_unit_are_sound(net: Net, tmp_path: Path) -> None:
         (tmp_path / path.rpartition("/")[2]).write_bytes(net.host.read(path) or b"")
     run("shellcheck", tmp_path / "containers.sh")
     run("systemd-analyze", "verify", "--man=no", tmp_path / UNIT)
-
-

@@ -152,5 +152,9 @@ def outside(host: SealedHost) -> Iterator[Place]:
             f"ip link add cable type veth peer name cable netns {other.pid}",
             "ip address add 10.77.0.1/24 dev cable", "ip -6 address add fd77::1/64 dev cable nodad", "ip link set cable up",
         )  # fmt: skip
-        other.do("ip address add 10.77.0.2/24 dev cable", "ip -6 address add fd77::2/64 dev cable nodad", "ip link set cable up")
+        other.do(
+            "ip address add 10.77.0.2/24 dev cable",
+            "ip -6 address add fd77::2/64 dev cable nodad",
+            "ip link set cable up",
+        )
         yield other

@@ -68,7 +68,9 @@ def jails_step(stack: Stack) -> Step:
             host.write(path, wanted[path])
         tested = host.run(("fail2ban-client", "-t"))
         if tested.code:
-            raise StepFailed(f"fail2ban refuses its configuration: {tested.reason}", hint="`fail2ban-client -t` says more")
+            raise StepFailed(
+                f"fail2ban refuses its configuration: {tested.reason}", hint="`fail2ban-client -t` says more"
+            )
         systemctl(host, "enable", UNIT)
         if _state(host) == "active":
             _reload(host)

@@ -25,7 +25,9 @@ def present_families(host: Reader) -> tuple[int, ...]:
 def chains(host: Reader, family: int) -> Chains:
     answer = host.query((TOOLS[family], "-S"))
     if answer.code:
-        raise HostError(f"`{TOOLS[family]} -S` failed: {answer.reason}", hint="`harden` needs root, and a kernel with iptables")
+        raise HostError(
+            f"`{TOOLS[family]} -S` failed: {answer.reason}", hint="`harden` needs root, and a kernel with iptables"
+        )
     found: dict[str, list[list[str]]] = {}
     for line in answer.stdout.splitlines():
         kind, chain, *rest = line.split()
