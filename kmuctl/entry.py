@@ -31,12 +31,18 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also show 
 class Globals:
     site: Path
     console: Console
+    host: str = ""
+    """Instead of the site file's host.address."""
+    accept_new_host_key: bool = False
 
     def stack(self) -> Stack:
-        from kmuctl.model.site import load_site
+        from kmuctl.commands.host import accepting
+        from kmuctl.model.site import load_site, with_address
         from kmuctl.services import NAMES, stack_of
 
-        return stack_of(load_site(self.site, NAMES))
+        accepting.set(self.accept_new_host_key)
+        site = load_site(self.site, NAMES)
+        return stack_of(with_address(site, self.host) if self.host else site)
 
 
 class Group(TyperGroup):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ def init(
     admin_user: Annotated[str, typer.Option(help="Sign-on name of the first admin.")] = "",
     admin_name: Annotated[str, typer.Option(help="Full name of the first admin.")] = "",
     admin_email: Annotated[str, typer.Option(help="Mail address of the first admin.")] = "",
-    host: Annotated[str, typer.Option(help='Where it will run: "local", or ssh://USER@ADDRESS.')] = "local",
+    host: Annotated[str, typer.Option(help="Where it will run: local, or ssh://USER@SERVER.")] = "",
     ipv4: Annotated[str, typer.Option("--ipv4", help="Public IPv4 address; this machine's own unless given.")] = "",
     folder: Annotated[str, typer.Option(help="Folder on the host for everything.")] = "/opt/kmu",
     tls: Annotated[str, typer.Option(help="acme, internal or off; for files of your own edit kmu.toml.")] = "",
@@ -43,10 +44,15 @@ def init(
         "admin.email": admin_email, "host.ipv4": ipv4, "tls.mode": tls,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value}
-    given |= {"host.address": host, "host.folder": folder, "language": language, "timezone": timezone}
+    given |= {
+        "host.address": host or known.host or "local",
+        "host.folder": folder,
+        "language": language,
+        "timezone": timezone,
+    }
     ask = known.console.interactive and not yes
     if make(known.console, directory, given, trial=trial, ask=ask):
-        bring_up(Globals(directory / SITE_FILE, known.console))
+        bring_up(replace(known, site=directory / SITE_FILE))
 
 
 @command

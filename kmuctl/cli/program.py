@@ -57,6 +57,12 @@ SiteOption = Annotated[
 def globals_(
     ctx: typer.Context,
     site: SiteOption = None,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="local or ssh://[USER@]SERVER[:PORT], not the site file's.")
+    ] = "",
+    accept_new_host_key: Annotated[
+        bool, typer.Option("--accept-new-host-key", help="Trust a server that is not known yet, without a question.")
+    ] = False,
     json: JsonOption = False,
     verbose: VerboseOption = False,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
@@ -71,7 +77,7 @@ def globals_(
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         ctx.fail("Missing command.")
-    ctx.obj = Globals(site or default_site(), console)
+    ctx.obj = Globals(site or default_site(), console, host, accept_new_host_key)
 
 
 def command(function: Callable[..., None], **settings: Any) -> Callable[..., None]:

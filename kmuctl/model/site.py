@@ -246,6 +246,15 @@ def read_site(text: str, names: Names, *, path: str) -> Site:
     return check_site(data, names, path=path)
 
 
+def with_address(site: Site, address: str) -> Site:
+    """The same site, its host reached another way: `--host`."""
+    try:
+        table = site.host.model_copy(update={"address": host_address(address)})
+    except ValueError as error:
+        raise ConfigError(f"--host: `{address}` {error}") from None
+    return site.model_copy(update={"host": table})
+
+
 def check_site(data: dict[str, Any], names: Names, *, path: str) -> Site:
     faults = _catalog_faults(data, names)
     try:

@@ -117,7 +117,7 @@ def time_zone(text: str) -> str:
 
 
 def host_address(text: str) -> str:
-    if text != "local" and not re.fullmatch(r"ssh://([\w.-]+@)?[\w.-]+(:\d{1,5})?", text):
+    if text != "local" and not re.fullmatch(r"ssh://([\w.-]+@)?([\w.-]+|\[[\w:.%]+\])(:\d{1,5})?", text):
         raise ValueError('must be "local" or like "ssh://root@203.0.113.7:22"')
     return text
 

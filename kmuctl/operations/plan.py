@@ -9,7 +9,7 @@ from dataclasses import replace
 from threading import Event, Thread
 from time import monotonic
 
-from kmuctl.model.errors import HostError, KmuError
+from kmuctl.model.errors import HostError, KmuError, LinkLost
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.step import Drift, Outcome, State, Step, Working, wait_only
 
@@ -30,6 +30,8 @@ def survey(steps: Iterable[Step], host: Reader) -> list[Outcome]:
 def _look(step: Step, host: Reader) -> Outcome:
     try:
         drift = step.check(host)
+    except LinkLost:
+        raise
     except KmuError as error:
         return Outcome(step, State.FAILED, error.message, error.hint)
     if drift is None or drift.tolerable:
@@ -42,13 +44,19 @@ def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Ge
 
     Yields news of running steps, and one Outcome for each step as it is decided. A step starts when all steps
     it comes `after` hold; when one of them fails it is blocked, and whatever does not depend on it goes on.
-    Closing the generator ends all waiting and starts nothing more.
+    Once the link to the host is lost nothing more is begun. Closing the generator ends all waiting, and starts
+    nothing more.
     """
     waiting = _known_order(steps)
     decided: dict[str, State] = {}
     crew = _Crew(host)
     try:
         while waiting or crew.running:
+            if crew.lost:
+                yield from (
+                    Outcome(step, State.BLOCKED, "not begun: the connection broke") for step in waiting.values()
+                )
+                waiting.clear()
             for step in _ready(waiting, decided)[: workers - len(crew.running)]:
                 crew.start(waiting.pop(step.name), _broken(step, decided))
             for event in crew.news():
@@ -86,6 +94,8 @@ class _Crew:
     def __init__(self, host: Host) -> None:
         self.running: dict[str, tuple[Working, float]] = {}
         """The last news of each, and when it came."""
+        self.lost = False
+        """There is no way to the host any more."""
         self._host = host
         self._stop = Event()
         self._threads: list[Thread] = []
@@ -123,6 +133,10 @@ class _Crew:
         started = monotonic()
         try:
             outcome = Outcome(step, State.BLOCKED, f"after {broken[0]}") if broken else self._make_hold(step)
+        except LinkLost as error:
+            self.lost = True
+            self._stop.set()
+            outcome = Outcome(step, State.FAILED, error.message, error.hint)
         except KmuError as error:
             outcome = Outcome(step, State.FAILED, error.message, error.hint or step.hint)
         except BaseException as error:  # noqa: BLE001 (a bug: the main thread raises it again, traceback and all)

@@ -18,7 +18,19 @@ COMMANDS = [
 ]  # fmt: skip
 GROUPS = {"certs": ["sync"], "secrets": ["list", "rotate"]}
 WITHIN = [f"{group} {name}" for group, names in GROUPS.items() for name in names]
-HEAVY = ("pydantic", "docker", "jinja2", "httpx", "psycopg", "ruamel", "cryptography", "tomlkit", "dotenv", "fastapi")
+HEAVY = (
+    "pydantic",
+    "docker",
+    "jinja2",
+    "httpx",
+    "psycopg",
+    "ruamel",
+    "cryptography",
+    "tomlkit",
+    "dotenv",
+    "fastapi",
+    "paramiko",
+)
 
 
 def test_help_lists_exactly_the_commands() -> None:

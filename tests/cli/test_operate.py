@@ -235,16 +235,6 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_host_elsewhere_is_refused_for_now(up: FakeHost, command: tuple[str, ...]) -> None:
-    """No command takes this machine for that one."""
-    site_file('address = "ssh://root@203.0.113.9"\n')
-    before = up.snapshot()
-    result = kmuctl(*command, code=1)
-    assert result.stderr.startswith("error: host.address is `ssh://root@203.0.113.9`: this version works on its own")
-    assert up.snapshot() == before
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_the_containers_of_another_site_are_left_alone(up: FakeHost, command: tuple[str, ...]) -> None:
     site_file('folder = "/srv/other"\n')
     before = up.snapshot()

@@ -32,6 +32,7 @@ PermitRootLogin prohibit-password
 StrictModes no
 UsePAM no
 LogLevel ERROR
+SetEnv SHLVL=2
 """
 
 

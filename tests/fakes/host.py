@@ -54,6 +54,8 @@ class FakeHost:
         self.came = Entry(user="root", ssh_port=22, client="198.51.100.20", session="one", by_key=True)
         self.lets_in: bool | None = True
         """Whether a further sign-in works; None: kmuctl runs on the machine itself."""
+        self.programs: dict[str, Callable[[tuple[str, ...]], Answer]] = {}
+        """By name, for reading and changing: a test brings those that its machine has."""
         self.engine = FakeEngine(self)
         self.cluster = FakeCluster(self)
         self.http = FakeHttp(self)
@@ -96,6 +98,8 @@ class FakeHost:
         words = tuple(command)
         if words[0] == "systemctl":
             return self.systemd.look(words[1:])
+        if words[0] in self.programs:
+            return self.programs[words[0]](words[1:])
         for length in range(len(words), 0, -1):
             if words[:length] in self.answers:
                 return self.answers[words[:length]]
@@ -104,6 +108,8 @@ class FakeHost:
     def run(self, command: Sequence[str], *, stdin: bytes = b"", folder: str | None = None) -> Answer:
         if command[0] == "systemctl":
             return self.systemd.run(tuple(command[1:]))
+        if command[0] in self.programs:
+            return self.programs[command[0]](tuple(command[1:]))
         known: dict[str, Run] = {"up": self.engine.compose_up, "down": self.engine.compose_down}
         verb = next((word for word in command if word in known), "")
         if tuple(command[:3]) != ("docker", "compose", "--project-name") or not verb:

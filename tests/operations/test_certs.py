@@ -151,9 +151,9 @@ def test_young_caddy_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     go_up(host)
     written = max(host.engine.made["caddy"].started, host.nodes[f"{RENDERED}/caddy/Caddyfile"].written)
     for seconds, state in ((-1, State.OK), (1, State.BLOCKED), (59, State.BLOCKED), (61, State.OK)):
-        monkeypatch.setattr(certs, "time", lambda seconds=seconds: written + seconds)
+        monkeypatch.setattr(host, "now", lambda seconds=seconds: written + seconds)
         assert plan(host)["certs:issued"].state is state, seconds
-    monkeypatch.setattr(certs, "time", lambda: written + 1)
+    monkeypatch.setattr(host, "now", lambda: written + 1)
     assert plan(host)["certs:issued"].cause.startswith("Caddy is getting auth.acme.example, acme.example, ")
 
 

@@ -90,7 +90,7 @@ def place() -> Iterator[Place]:
 
 
 class SealedHost(LocalHost):
-    """This machine's programs, on a network and with configuration of their own. Of systemd it has what the tests need."""
+    """This machine's programs, on a network and with configuration of their own. Its systemd knows our units."""
 
     def __init__(self, here: Place) -> None:
         self.place = here

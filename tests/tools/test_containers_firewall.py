@@ -53,7 +53,8 @@ def net(tmp_path: Path) -> Iterator[Net]:
     with sealed_host(tmp_path) as host, place() as outside, place() as container:
         here = host.place
         here.do(
-            f"ip link add {BRIDGE} type bridge", f"ip address add 10.231.112.1/24 dev {BRIDGE}", f"ip link set {BRIDGE} up",
+            f"ip link add {BRIDGE} type bridge",
+            f"ip address add 10.231.112.1/24 dev {BRIDGE}", f"ip link set {BRIDGE} up",
             f"ip link add cable type veth peer name cable netns {outside.pid}",
             "ip address add 10.77.0.1/24 dev cable", "ip link set cable up",
             f"ip link add inner type veth peer name cable netns {container.pid}",

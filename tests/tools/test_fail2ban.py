@@ -22,8 +22,8 @@ pytestmark = pytest.mark.tool
 FOLDER = "/var/lib/kmu"
 CHANGES: dict[str, Any] = {"host": {"folder": FOLDER, "ipv4": "203.0.113.7"}, "harden": {"allow": ["198.51.100.64/28"]}}
 SCAN = (
-    '{{"level":"info","ts":"{now}","logger":"http.log.access.log1","msg":"handled request","request":{{"remote_ip":"{address}",'
-    '"remote_port":"46507","client_ip":"{address}","proto":"HTTP/2.0","method":"GET","host":"acme.example","uri":"/.env",'
+    '{{"level":"info","ts":"{now}","logger":"http.log.access.log1","msg":"handled request","request":{{'
+    '"remote_ip":"{address}","remote_port":"46507","client_ip":"{address}","proto":"HTTP/2.0","method":"GET","host":"acme.example","uri":"/.env",'
     '"headers":{{}}}},"bytes_read":0,"user_id":"","duration":0.001,"size":223,"status":200,"resp_headers":{{}}}}\n'
 )
 
@@ -97,7 +97,7 @@ def test_a_change_is_read_without_a_restart_and_without_an_amnesty(host: SealedH
     assert eventually(lambda: bool(banned(host)))
     more = {"harden": {"allow": ["198.51.100.64/28", "192.0.2.0/24"]}}
     drift = steps(**more)[-1].check(host)
-    assert drift is not None and drift.cause == "to write: kmuctl.local"
+    assert drift is not None and drift.cause == "to write: jail.d/kmuctl.local"
     bring(host, **more)
     assert banned(host) == ["198.51.100.7/32"]
 

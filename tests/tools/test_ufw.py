@@ -12,8 +12,10 @@ import pytest
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.step import Step
 from kmuctl.operations.harden.firewall import ufw
+from kmuctl.operations.harden.firewall.containers import containers_step
 from kmuctl.operations.harden.firewall.openings import Opening, openings
 from kmuctl.operations.harden.firewall.steps import ufw_step
+from kmuctl.operations.harden.firewalls import other_firewalls
 from tests.rendered.sites import OPTIONAL
 from tests.support import stack
 from tests.tools.namespaces import Place, SealedHost, place, sealed_host
@@ -64,6 +66,12 @@ def test_the_second_run_writes_nothing(host: SealedHost) -> None:
     before = {path: host.read(path) for path in ufw.FILES}
     step().apply(host)
     assert {path: host.read(path) for path in ufw.FILES} == before
+
+
+def test_what_we_set_up_is_not_taken_for_another_firewall(host: SealedHost) -> None:
+    bring(host)
+    containers_step(stack(**FEW), after=()).apply(host)
+    assert [*other_firewalls(host)] == []
 
 
 def test_a_port_more_or_less_changes_only_that_port(host: SealedHost) -> None:
@@ -150,7 +158,8 @@ def outside(host: SealedHost) -> Iterator[Place]:
     with place() as other:
         host.place.do(
             f"ip link add cable type veth peer name cable netns {other.pid}",
-            "ip address add 10.77.0.1/24 dev cable", "ip -6 address add fd77::1/64 dev cable nodad", "ip link set cable up",
+            "ip address add 10.77.0.1/24 dev cable",
+            "ip -6 address add fd77::1/64 dev cable nodad", "ip link set cable up",
         )  # fmt: skip
         other.do(
             "ip address add 10.77.0.2/24 dev cable",

@@ -45,7 +45,7 @@ class KnownHosts:
         if not people.accepts_new_keys and not people.agree(question):
             raise HostError(
                 server,
-                hint="compare it with the one on the provider's console; if it is the same, add `--accept-new-host-key`",
+                hint="compare it with the one on the provider's console; if it is that, add `--accept-new-host-key`",
             )
         self._note(key)
 

@@ -6,8 +6,9 @@ from typing import Protocol
 
 
 class People(Protocol):
-    accepts_new_keys: bool
-    """The key of a server that nobody has met yet is taken without a question."""
+    @property
+    def accepts_new_keys(self) -> bool:
+        """The key of a server that nobody has met yet is taken without a question."""
 
     def agree(self, question: str) -> bool:
         """False when they do not, or when nobody is there."""

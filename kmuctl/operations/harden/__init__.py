@@ -9,11 +9,16 @@ from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
 from kmuctl.operations.harden import apt, cloud_init
 from kmuctl.operations.harden.docker import docker
+from kmuctl.operations.harden.fail2ban import fail2ban
+from kmuctl.operations.harden.firewall import firewall
 from kmuctl.operations.harden.ssh import ssh
+from kmuctl.operations.harden.system import system
 
 Part = Callable[[Stack, Machine], Iterator[Step]]
 """The body sees only the stack and the machine's kind; the host is looked at inside the checks."""
-PARTS: dict[str, Part] = {"docker": docker, "ssh": ssh}
+PARTS: dict[str, Part] = {
+    "system": system, "docker": docker, "firewall": firewall, "ssh": ssh, "fail2ban": fail2ban,
+}  # fmt: skip
 """By the name of its switch in `[harden]`, in the order of their work."""
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jinja2 import Environment, StrictUndefined
-
-from kmuctl import assets
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.machine import Machine
@@ -16,12 +13,12 @@ from kmuctl.operations.harden import apt
 from kmuctl.operations.harden.daemon import settings_step
 from kmuctl.operations.harden.openpgp import fingerprints
 from kmuctl.operations.harden.preflight import CODENAMES
+from kmuctl.operations.harden.templates import fill
 from kmuctl.operations.preflight import MIN_COMPOSE, version
 
 KEY, SOURCE = "/etc/apt/keyrings/kmuctl-docker.asc", "/etc/apt/sources.list.d/kmuctl-docker.sources"
 KEY_URL = "https://download.docker.com/linux/{distribution}/gpg"
 FINGERPRINT = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88"
-TEMPLATE = "templates/harden/docker.sources.j2"
 FETCHED = "/var/lib/kmuctl/docker-key"
 ENGINES = ("docker-ce", "docker.io")
 FROM_DOCKER = ("docker-ce", "docker-ce-cli", "containerd.io", "docker-compose-plugin", "docker-buildx-plugin")
@@ -59,7 +56,7 @@ def _has_daemon(host: Reader) -> bool:
 
 def _source_step(machine: Machine) -> Step:
     """Docker's repository for this very distribution: the packages of another one may not even start."""
-    content = _render(machine)
+    content = fill("docker.sources", machine=machine, key=KEY).encode()
 
     def check(host: Reader) -> Drift | None:
         if _is_there(host) or _installed(host):
@@ -74,11 +71,6 @@ def _source_step(machine: Machine) -> Step:
         host.write(SOURCE, content)
 
     return Step(name="docker:source", check=check, apply=apply, after=apt.READY)
-
-
-def _render(machine: Machine) -> bytes:
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701 (no HTML)
-    return environment.from_string(assets.sources()[TEMPLATE]).render(machine=machine, key=KEY).encode()
 
 
 def _refuse_unknown(machine: Machine) -> None:

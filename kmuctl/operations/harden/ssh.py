@@ -9,20 +9,17 @@ from binascii import Error as Base64Error
 from collections.abc import Iterator
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
-from kmuctl import assets
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Answer, Host, Reader
 from kmuctl.model.machine import Machine
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, few
 from kmuctl.operations.harden import undo
+from kmuctl.operations.harden.templates import fill
 
 NAME = "ssh"
 SSHD = "/usr/sbin/sshd"
 CONFIG = "/etc/ssh/sshd_config.d/00-kmuctl.conf"
-TEMPLATE = "templates/harden/sshd.conf.j2"
 RELOAD = ("systemctl", "try-reload-or-restart", "ssh.service")
 """Where sshd is started by its socket at each connection, there may be nothing to reload."""
 STRONG = {
@@ -70,7 +67,6 @@ def ssh(stack: Stack, machine: Machine) -> Iterator[Step]:
 
 def config(host: Reader) -> bytes:
     """The file for the sshd that is there."""
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True)  # noqa: S701
     files = host_key_files(host)
     known: dict[str, Any] = {
         "root_login": "prohibit-password" if has_key(host, "root") else "no",
@@ -80,7 +76,7 @@ def config(host: Reader) -> bytes:
         "host_keys": [name for kind in files for name in HOST_KEYS[kind]],
         "host_key_files": list(files.values()),
     }
-    return environment.from_string(assets.sources()[TEMPLATE]).render(known).encode()
+    return fill("sshd.conf", **known).encode()
 
 
 def settings(host: Reader) -> dict[str, list[str]]:
@@ -178,7 +174,7 @@ def _put(host: Host, text: bytes) -> None:
     if left := differences(host, settings(host)):
         raise StepFailed(
             f"another file of sshd says otherwise: {few(left, most=5)}",
-            hint="`Include /etc/ssh/sshd_config.d/*.conf` belongs at the top of /etc/ssh/sshd_config; see Match blocks too",
+            hint="`Include /etc/ssh/sshd_config.d/*.conf` belongs at the top of /etc/ssh/sshd_config",
         )
     answer = host.run(RELOAD)
     if answer.code:

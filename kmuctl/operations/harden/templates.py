@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -14,8 +15,10 @@ FOLDER = "templates/harden"
 
 def fill(path: str, **known: Any) -> str:
     """One template by its path below the folder, without `.j2`."""
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True)  # noqa: S701 (no HTML)
-    environment.filters["pattern"] = re.escape
+    environment = Environment(  # noqa: S701 (no HTML)
+        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"pattern": re.escape, "quote": shlex.quote}
     return environment.from_string(assets.sources()[f"{FOLDER}/{path}.j2"]).render(known)
 
 

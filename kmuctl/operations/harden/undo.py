@@ -13,17 +13,14 @@ from dataclasses import asdict, dataclass
 from time import monotonic, sleep
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
-from kmuctl import assets
 from kmuctl.model.errors import HostError, KmuError, StepFailed
 from kmuctl.model.host import Entry, Host, Reader
 from kmuctl.model.step import Drift
+from kmuctl.operations.harden.templates import fill
 from kmuctl.operations.timers import UNITS, systemctl
 
 STATE = "/var/lib/kmuctl"
 FOLDER = f"{STATE}/undo"
-TEMPLATES = "templates/harden"
 NAMES = ("ssh", "firewall")
 CONFIRM = "open a NEW session to this machine and type `kmuctl harden --confirm` there; keep this one open until then"
 PROOF_SECONDS, PAUSE_SECONDS = 20.0, 1.0
@@ -112,15 +109,11 @@ def unit_files(change: Guarded) -> dict[str, bytes]:
 
 
 def _render(template: str, change: Guarded, **more: Any) -> bytes:
-    environment = Environment(  # noqa: S701 (no HTML)
-        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["quote"] = shlex.quote
-    known = {
+    known: dict[str, Any] = {
         "name": change.name, "minutes": change.minutes, "restore": change.restore, "unit": unit(change.name),
         "units": UNITS, "folder": f"{FOLDER}/{change.name}", "marker": marker(change.name),
     }  # fmt: skip
-    return environment.from_string(assets.sources()[f"{TEMPLATES}/{template}.j2"]).render(known, **more).encode()
+    return fill(template, **known, **more).encode()
 
 
 def _undo_now(host: Host, change: Guarded) -> str:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from kmuctl.model.stack import Stack
+from kmuctl.operations.harden.daemon import POOLS
 from kmuctl.operations.harden.templates import below, fill
 
 FOLDER = "/etc/fail2ban"
-CONTAINERS = ("172.16.0.0/12",)
-"""Docker's own choice for networks that nobody gave an address range."""
+CONTAINERS = ("172.16.0.0/12", *POOLS)
+"""Where networks are that nobody gave an address range: Docker's own choice, and what `harden` lets it choose from."""
 
 
 @dataclass(frozen=True, slots=True)

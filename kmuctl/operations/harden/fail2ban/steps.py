@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
-from kmuctl.model.machine import Machine
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, few, wait_only
-from kmuctl.operations.harden.apt import packages_step
-from kmuctl.operations.harden.fail2ban.jails import digest, files, log, names, web_jails
+from kmuctl.operations.harden.fail2ban.jails import FOLDER, digest, files, log, names
+from kmuctl.operations.harden.units import unit_state
 from kmuctl.operations.harden.written import differing
 from kmuctl.operations.timers import systemctl
 
-PACKAGES = ("fail2ban", "python3-systemd", "iptables", "iproute2")
-"""Without python3-systemd it reads no journal, and on a machine without syslog it does not start at all."""
 UNIT = "fail2ban.service"
 START_SECONDS = 30
-
-
-def part(stack: Stack, machine: Machine) -> Iterator[Step]:
-    yield packages_step("fail2ban:packages", PACKAGES)
-    yield log_step(stack) if web_jails(stack) else unwatched_step()
-    yield jails_step(stack)
 
 
 def log_step(stack: Stack) -> Step:
@@ -60,7 +49,7 @@ def jails_step(stack: Stack) -> Step:
 
     def check(host: Reader) -> Drift | None:
         if wrong := differing(host, wanted):
-            return Drift(f"to write: {few(path.rpartition('/')[2] for path in wrong)}")
+            return Drift(f"to write: {few(path.removeprefix(f'{FOLDER}/') for path in wrong)}")
         return _not_running(host) or _not_read(host, names(stack), loaded)
 
     def apply(host: Host) -> None:
@@ -72,10 +61,10 @@ def jails_step(stack: Stack) -> Step:
                 f"fail2ban refuses its configuration: {tested.reason}", hint="`fail2ban-client -t` says more"
             )
         systemctl(host, "enable", UNIT)
-        if _state(host) == "active":
-            _reload(host)
-        else:
+        if host.query(("systemctl", "is-active", UNIT)).code:
             systemctl(host, "restart", UNIT)
+        else:
+            _reload(host)
 
     return Step(
         name="fail2ban:jails", check=check, apply=apply, after=("fail2ban:packages", "fail2ban:log"),
@@ -84,12 +73,9 @@ def jails_step(stack: Stack) -> Step:
 
 
 def _not_running(host: Reader) -> Drift | None:
-    state = _state(host)
-    if state != "active":
-        words = "" if state != "failed" else f": {_last_words(host)}"
-        return Drift(f"it is {state or 'not there'}{words}", hopeless=state == "failed")
-    enabled = host.query(("systemctl", "is-enabled", UNIT)).stdout.strip()
-    return None if enabled == "enabled" else Drift(f"it is {enabled or 'not there'}: a reboot would end it")
+    state = unit_state(host, UNIT)
+    words = f": {_last_words(host)}" if state == "failed" else ""
+    return Drift(f"it is {state}{words}", hopeless=state == "failed") if state else None
 
 
 def _not_read(host: Reader, jails: tuple[str, ...], loaded: str) -> Drift | None:
@@ -100,10 +86,6 @@ def _not_read(host: Reader, jails: tuple[str, ...], loaded: str) -> Drift | None
 
 def _loaded(host: Reader, jail: str) -> str:
     return host.query(("fail2ban-client", "get", jail, "action", "kmuctl", "loaded")).stdout.strip()
-
-
-def _state(host: Reader) -> str:
-    return host.query(("systemctl", "is-active", UNIT)).stdout.strip()
 
 
 def _last_words(host: Reader) -> str:

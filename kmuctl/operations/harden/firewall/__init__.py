@@ -12,7 +12,7 @@ from kmuctl.operations.harden.firewall.containers import containers_step
 from kmuctl.operations.harden.firewall.steps import ufw_step
 
 
-def part(stack: Stack, machine: Machine) -> Iterator[Step]:
+def firewall(stack: Stack, machine: Machine) -> Iterator[Step]:
     yield packages_step("firewall:packages", ("ufw", "iptables", "iproute2"))
     yield ufw_step(stack, after=("firewall:packages",))
     yield containers_step(stack, after=("firewall:packages",))

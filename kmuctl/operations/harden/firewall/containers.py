@@ -12,6 +12,7 @@ from kmuctl.model.step import Drift, Step, few
 from kmuctl.operations.harden.firewall import live
 from kmuctl.operations.harden.firewall.openings import Opening, site_openings
 from kmuctl.operations.harden.templates import fill
+from kmuctl.operations.harden.units import unit_state
 from kmuctl.operations.harden.written import differing
 from kmuctl.operations.timers import UNITS, systemctl
 
@@ -71,11 +72,8 @@ def containers_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
 def _not_started(host: Reader) -> Drift | None:
     if host.query(("systemctl", "show", "--property=NeedDaemonReload", UNIT)).stdout.strip().endswith("=yes"):
         return Drift("systemd has not read its unit yet")
-    for question, wanted in (("is-enabled", "enabled"), ("is-active", "active")):
-        answer = host.query(("systemctl", question, UNIT)).stdout.strip()
-        if answer != wanted:
-            return Drift(f"it is {answer or 'not there'}, not {wanted}")
-    return None
+    state = unit_state(host, UNIT)
+    return Drift(f"its unit is {state}") if state else None
 
 
 def _not_in_force(host: Reader, chain: list[tuple[str, ...]]) -> Drift | None:

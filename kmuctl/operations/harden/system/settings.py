@@ -1,0 +1,130 @@
+"""Settings of the kernel and of the system's own programs, each a file of ours with a reason for every line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kmuctl.model.host import Host, Reader
+from kmuctl.model.machine import Machine
+from kmuctl.model.stack import Stack
+from kmuctl.model.step import Drift, Step, few
+from kmuctl.operations.harden.dropins import Command, dropin_step, rendered, run
+from kmuctl.operations.harden.units import loaded_before
+
+SYSCTL = "/etc/sysctl.d/99-z-kmuctl.conf"
+JOURNALD = "/etc/systemd/journald.conf.d/kmuctl.conf"
+MODULES = "/etc/modprobe.d/kmuctl.conf"
+LIMITS, COREDUMP = "/etc/security/limits.d/kmuctl.conf", "/etc/systemd/coredump.conf.d/kmuctl.conf"
+AUDIT = "/etc/audit/rules.d/kmuctl.rules"
+ISSUES = ("/etc/issue", "/etc/issue.net")
+SYSSTAT = ("systemctl", "enable", "--now", "sysstat.service")
+REPLACED = (b"Debian", b"Ubuntu", b"Private system of ")
+
+
+def steps(stack: Stack, machine: Machine, *, after: tuple[str, ...]) -> Iterator[Step]:
+    yield _sysctl_step(machine, after=after)
+    yield dropin_step("system:modules", {MODULES: rendered("system/modules.conf", machine=machine)})
+    yield _journal_step()
+    cores = {LIMITS: rendered("system/limits.conf"), COREDUMP: rendered("system/coredump.conf")}
+    yield dropin_step("system:cores", cores)
+    yield _banner_step(rendered("system/issue", name=stack.site.name))
+    yield _default_step("system:sysstat", "/etc/default/sysstat", 'ENABLED="true"', SYSSTAT, after=after)
+    yield _default_step("system:debsums", "/etc/default/debsums", "CRON_CHECK=weekly", after=after)
+    if not machine.container:
+        yield _audit_step(after=after)
+
+
+def _sysctl_step(machine: Machine, *, after: tuple[str, ...]) -> Step:
+    """A container may set only some: those of its host count, and are told."""
+    content = rendered("system/sysctl.conf")
+    wanted = values(content.decode())
+
+    def in_force(host: Reader) -> Drift | None:
+        present = values(host.query(("sysctl", "-e", *wanted)).stdout)
+        other = [key for key, value in wanted.items() if present.get(key, value) != value]
+        if not other:
+            return None
+        where = "its host decides here" if machine.container else "not in force"
+        return Drift(f"{where}: {few(other)}", tolerable=machine.container)
+
+    step = dropin_step("system:sysctl", {SYSCTL: content}, in_force=in_force, after=after)
+
+    def apply(host: Host) -> None:
+        """`-e`: what this kernel does not have is none of ours to set."""
+        step.apply(host)
+        answer = host.run(("sysctl", "-e", "-q", "-p", SYSCTL))
+        if answer.code and not machine.container:
+            run(host, "sysctl", "-e", "-q", "-p", SYSCTL)
+
+    return Step(
+        name=step.name, check=step.check, apply=apply, after=after,
+        hint="`sysctl --system` shows which file sets what; the last one counts",
+    )  # fmt: skip
+
+
+def values(text: str) -> dict[str, str]:
+    """`key = value` lines, as sysctl.d(5) has them and sysctl(8) prints them."""
+    lines = (line for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    pairs = (line.split("=", 1) for line in lines)
+    return {key.strip(): " ".join(value.split()) for key, value in pairs}
+
+
+def _journal_step() -> Step:
+    def in_force(host: Reader) -> Drift | None:
+        outdated = loaded_before(host, "systemd-journald.service", JOURNALD)
+        return Drift("the journal has not read its settings yet") if outdated else None
+
+    return dropin_step(
+        "system:journal", {JOURNALD: rendered("system/journald.conf")}, in_force=in_force,
+        load=(("systemctl", "restart", "systemd-journald.service"),),
+    )  # fmt: skip
+
+
+def _banner_step(text: bytes) -> Step:
+    """In place of the distribution's own word or of ours; what the admin wrote stays."""
+
+    def wrong(host: Reader) -> list[str]:
+        present = {path: host.read(path) or b"" for path in ISSUES}
+        return [path for path, said in present.items() if said != text and (not said or said.startswith(REPLACED))]
+
+    def check(host: Reader) -> Drift | None:
+        found = wrong(host)
+        return Drift(f"to write: {few(found)}") if found else None
+
+    def apply(host: Host) -> None:
+        for path in wrong(host):
+            host.write(path, text)
+
+    return Step(name="system:banner", check=check, apply=apply)
+
+
+def _default_step(name: str, path: str, line: str, *load: Command, after: tuple[str, ...]) -> Step:
+    """One assignment in a package's file below /etc/default, whose other lines stay."""
+    key = line.partition("=")[0]
+
+    def lines(host: Reader) -> list[str]:
+        return (host.read(path) or b"").decode(errors="replace").splitlines()
+
+    def check(host: Reader) -> Drift | None:
+        return None if line in lines(host) else Drift(f"to set in {path}: {line}")
+
+    def apply(host: Host) -> None:
+        others = [old for old in lines(host) if not old.startswith(f"{key}=")]
+        host.write(path, "\n".join([*others, line, ""]).encode())
+        for command in load:
+            run(host, *command)
+
+    return Step(name=name, check=check, apply=apply, after=after)
+
+
+def _audit_step(*, after: tuple[str, ...]) -> Step:
+    def in_force(host: Reader) -> Drift | None:
+        shown = host.query(("auditctl", "-l")).stdout
+        return (
+            None if "-k accounts" in shown or "key=accounts" in shown else Drift("the kernel does not have its rules")
+        )
+
+    return dropin_step(
+        "system:audit", {AUDIT: rendered("system/audit.rules")}, in_force=in_force,
+        load=(("augenrules", "--load"),), after=after,
+    )  # fmt: skip

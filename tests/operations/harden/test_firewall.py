@@ -1,0 +1,186 @@
+"""The steps of the firewall on a machine in memory. K22, K26, K80; PITFALLS 18, 19. The real ufw: tests/tools."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kmuctl.model.host import Answer, Entry
+from kmuctl.model.machine import Machine
+from kmuctl.model.step import Drift, Outcome, State, Step
+from kmuctl.operations.harden import undo
+from kmuctl.operations.harden.firewall import firewall
+from kmuctl.operations.harden.firewall.containers import files
+from kmuctl.operations.harden.firewall.openings import ssh_ports
+from kmuctl.operations.plan import survey
+from tests.fakes import FakeHost
+from tests.fakes.firewall import FakeFirewall
+from tests.golden import golden
+from tests.operations.scenes import bring
+from tests.support import stack
+
+DEBIAN = Machine(
+    distribution="debian", version="13", codename="trixie", architecture="amd64", memory=4096,
+)  # fmt: skip
+SITE_PORTS = ["80/tcp", "443/tcp", "443/udp"]
+FEW: dict[str, Any] = {"apps": dict.fromkeys(("jitsi", "coturn", "stalwart"), False)}
+
+
+@pytest.fixture(autouse=True)
+def _quick_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(undo, "PROOF_SECONDS", 0.0)
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    host = FakeHost()
+    host.teach("/usr/sbin/sshd", "-T", stdout="port 22\naddressfamily any\n")
+    host.teach("ss", "-Hltnp", stdout='LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))\n')
+    return host
+
+
+@pytest.fixture
+def ufw(host: FakeHost) -> FakeFirewall:
+    return FakeFirewall(host)
+
+
+def steps(**changes: Any) -> list[Step]:
+    """Without the packages, which apt's own tests are about."""
+    found = [*firewall(stack(**FEW | changes), DEBIAN)]
+    assert found[0].name == "firewall:packages"
+    return [replace(step, after=step.after[1:], deadline=0) for step in found[1:]]
+
+
+def harden(host: FakeHost, **changes: Any) -> dict[str, Outcome]:
+    """In the order of the steps."""
+    known = steps(**changes)
+    outcomes = bring(known, host)
+    return {step.name: outcomes[step.name] for step in known}
+
+
+def states(outcomes: dict[str, Outcome]) -> list[State]:
+    return [outcome.state for outcome in outcomes.values()]
+
+
+def seen(host: FakeHost, **changes: Any) -> Drift | None:
+    return steps(**changes)[0].check(host)
+
+
+def test_a_fresh_machine_is_closed_but_for_ssh_and_the_site(host: FakeHost, ufw: FakeFirewall) -> None:
+    golden("harden/plan-firewall.txt", "".join(f"{outcome}\n" for outcome in survey(steps(), host)))
+    assert states(harden(host)) == [State.CHANGE, State.CHANGE]
+    assert ufw.openings() == ["22/tcp", *SITE_PORTS]
+    assert ufw.loaded
+
+
+def test_the_files_are_as_reviewed() -> None:
+    for path, content in files(stack()).items():
+        golden(f"harden/firewall/{path.rpartition('/')[2]}", content.decode())
+
+
+def test_the_second_run_changes_nothing(host: FakeHost, ufw: FakeFirewall) -> None:
+    harden(host)
+    before = host.snapshot()
+    assert states(harden(host)) == [State.OK, State.OK]
+    assert host.snapshot() == before
+
+
+def test_a_port_more_changes_only_that_port_and_needs_no_confirmation(host: FakeHost, ufw: FakeFirewall) -> None:
+    harden(host)
+    host.lets_in = None
+    more = {"apps": {**FEW["apps"], "jitsi": True}}
+    assert seen(host, **more) == Drift("to open: 10000/udp")
+    assert states(harden(host, **more)) == [State.CHANGE, State.CHANGE]
+    assert ufw.openings() == ["22/tcp", *SITE_PORTS, "10000/udp"]
+    assert "-A KMUCTL -p udp -m conntrack --ctstate DNAT --ctorigdstport 10000 -j RETURN" in ufw.chain
+    assert seen(host) == Drift("to close: 10000/udp")
+
+
+@pytest.mark.parametrize(
+    ("sshd", "listener", "socket", "came", "expected"),
+    [
+        ("port 22\nport 2022\n", "", "", None, {22, 2022}),
+        ("port 2022\n", '0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))', "", None, {22, 2022}),
+        ("", '[::]:2022 [::]:* users:(("sshd",pid=1,fd=3))', "", None, {2022}),
+        ("", '0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=1,fd=3))', "", 2200, {2200}),
+        ("", "", "ActiveState=active\nListen=0.0.0.0:2222 (Stream)\nListen=[::]:2222 (Stream)\n", None, {2222}),
+        ("", "", "ActiveState=inactive\nListen=[::]:22 (Stream)\n", None, set()),
+    ],
+)
+def test_every_port_that_ssh_may_come_through_counts(
+    host: FakeHost, ufw: FakeFirewall, sshd: str, listener: str, socket: str, came: int | None, expected: set[int]
+) -> None:
+    """PITFALLS 18: what sshd's files say, what listens, the present session."""
+    host.teach("/usr/sbin/sshd", "-T", code=0 if sshd else 255, stdout=sshd)
+    host.teach("ss", "-Hltnp", stdout=f"LISTEN 0 128 {listener}\n" if listener else "")
+    host.answers["systemctl", "show", "ssh.socket"] = Answer(0, socket)
+    host.came = Entry(user="root", ssh_port=came)
+    assert ssh_ports(host) == expected
+
+
+def test_whoever_cannot_come_back_finds_everything_as_it_was(host: FakeHost, ufw: FakeFirewall) -> None:
+    before = {path: node.content for path, node in host.nodes.items() if path.startswith("/etc/")}
+    host.lets_in = False
+    outcome = harden(host)["firewall:ufw"]
+    assert (outcome.state, outcome.cause) == (State.FAILED, "the server takes none of the keys; the change is undone")
+    assert not ufw.loaded
+    assert {path: host.nodes[path].content for path in before} == before
+
+
+def test_on_the_machine_itself_the_change_waits_for_a_confirmation(host: FakeHost, ufw: FakeFirewall) -> None:
+    host.lets_in = None
+    step = steps()[0]
+    step.apply(host)
+    drift = step.check(host)
+    assert drift is not None and drift.cause.startswith("not confirmed yet: ")
+    undo.confirm(host, "firewall")
+    assert step.check(host) is None
+    assert ufw.loaded
+
+
+def test_an_enabled_firewall_is_loaded_again_by_the_undo(host: FakeHost, ufw: FakeFirewall) -> None:
+    """It was on before, but let in everything."""
+    harden(host)
+    host.write("/etc/default/ufw", host.text("/etc/default/ufw").replace('"DROP"', '"ACCEPT"', 1).encode())
+    assert seen(host) == Drift("to close for all that is not allowed")
+    host.lets_in = False
+    assert harden(host)["firewall:ufw"].state == State.FAILED
+    assert ufw.loaded
+
+
+def test_the_admin_s_own_rules_stay_and_are_told(host: FakeHost, ufw: FakeFirewall) -> None:
+    ufw.add("allow", "udp", "51820")
+    ufw.add("limit", "tcp", "22")
+    outcome = harden(host)["firewall:ufw"]
+    assert (outcome.state, outcome.warning) == (State.CHANGE, "rules of your own open more: 51820/udp")
+    assert ufw.openings() == ["51820/udp", *SITE_PORTS]
+
+
+def test_what_forwards_for_everybody_is_told_and_not_touched(host: FakeHost, ufw: FakeFirewall) -> None:
+    text = host.text("/etc/default/ufw").replace('FORWARD_POLICY="DROP"', 'FORWARD_POLICY="ACCEPT"')
+    host.write("/etc/default/ufw", text.encode())
+    assert "forwards packets for everybody" in harden(host)["firewall:ufw"].warning
+
+
+def test_rules_that_only_the_file_has_are_loaded(host: FakeHost, ufw: FakeFirewall) -> None:
+    harden(host)
+    ufw.user[6].clear()
+    assert seen(host) == Drift("not in force: the kernel has other rules")
+    assert states(harden(host)) == [State.CHANGE, State.OK]
+
+
+def test_a_chain_that_somebody_emptied_is_filled(host: FakeHost, ufw: FakeFirewall) -> None:
+    harden(host)
+    ufw.chain.pop()
+    assert states(harden(host)) == [State.OK, State.CHANGE]
+    assert ufw.chain[-1] == "-A KMUCTL -o br-+ -j DROP"
+
+
+def test_without_root_it_is_said_what_is_missing(host: FakeHost, ufw: FakeFirewall) -> None:
+    harden(host)
+    host.programs["iptables"] = lambda words: Answer(4, "", "iptables: Permission denied (you must be root).\n")
+    outcome = survey(steps(), host)[0]
+    assert outcome.state == State.FAILED
+    assert outcome.cause == "`iptables -S` failed: iptables: Permission denied (you must be root)."
