@@ -150,6 +150,11 @@ class Vps(Neighbour):
             yield f"ssh://{user}@{HERE}:{port}"
         self.known_hosts.write_text(known)
 
+    def container(self, name: str) -> dict[str, Any]:
+        """What the server's own engine knows of it."""
+        found: dict[str, Any] = json.loads(self.say("docker", "inspect", name))[0]
+        return found
+
     def load(self, *images: str) -> None:
         """Local images into the server's own engine: no registry is within reach."""
         script = 'docker save "$@" | docker exec --interactive "$0" docker load --quiet'

@@ -58,9 +58,9 @@ class Admin:
         """The JSON object of a command that succeeds."""
         return report(self.kmuctl("--json", *arguments))
 
-    def plan(self, command: str = "harden", *arguments: str) -> dict[str, str]:
-        """The steps that the command would take, and why."""
-        steps = self.report(command, "--dry-run", *arguments)["steps"]
+    def plan(self, *arguments: str) -> dict[str, str]:
+        """The steps that the command (`harden`) would take, and why."""
+        steps = self.report(*(arguments or ("harden",)), "--dry-run")["steps"]
         return {step["step"]: step["cause"] for step in steps if step["state"] != "ok"}
 
     def done(self, *arguments: str) -> dict[str, str]:

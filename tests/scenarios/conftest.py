@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.lab.conftest import engine  # noqa: F401 (a fixture)
+from tests.lab.stack import docker
 from tests.lab.vps import Neighbour, Vps, kernel_kept, neighbour, network, vps
 from tests.scenarios.admin import Admin
 
 SUITES = ("bookworm", "trixie")
 WITHOUT_CALLS_AND_MAIL = ("jitsi", "coturn", "stalwart")
+OWN_IMAGE = "valkey/valkey:9.1.1"
+OWN_SETTINGS = {"log-level": "warn", "log-opts": {"max-size": "5m"}}
+PLUGINS = "/usr/local/lib/docker/cli-plugins"
+ORDER = ("test_arrival", "test_lock_out", "test_harden")
+"""A server's life: fresh, hardened, running the site, attacked, changed."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(item.path.stem) + 1 if item.path.stem in ORDER else 0)
+
+
+def compose_plugin() -> str:
+    """Where this machine has it."""
+    path = '{{range .ClientInfo.Plugins}}{{if eq .Name "compose"}}{{.Path}}{{end}}{{end}}'
+    return docker("info", "--format", path).strip()
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +80,33 @@ def admin(server: Vps, suite: str) -> Admin:
 
 def small(document: Any) -> None:
     document["apps"] = dict.fromkeys(WITHOUT_CALLS_AND_MAIL, False)
+
+
+@pytest.fixture(scope="session")
+def own_engine(admin: Admin, suite: str) -> dict[str, Any]:
+    """On Debian 12 the admin has an engine already, with settings and a container; its inspection."""
+    if suite != "bookworm":
+        return {}
+    server = admin.server
+    server.say("sh", "-c", "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install docker.io")
+    server.say("mkdir", "-p", PLUGINS)
+    docker("cp", compose_plugin(), f"{server.name}:{PLUGINS}/docker-compose")
+    server.inside("sh", "-c", "cat >/etc/docker/daemon.json", stdin=json.dumps(OWN_SETTINGS))
+    server.say("systemctl", "restart", "docker")
+    server.load(OWN_IMAGE)
+    server.say("docker", "run", "--detach", "--name", "own", "--restart", "always", OWN_IMAGE)
+    return server.container("own")
+
+
+@pytest.fixture(scope="session")
+def hardened(admin: Admin, suite: str, own_engine: dict[str, Any]) -> Admin:
+    """As root on Debian 12; on Debian 13 as a user whose sudo asks for a password, with the distribution's Docker."""
+    admin.server.trust()
+    if suite == "bookworm":
+        done = admin.kmuctl("harden")
+    else:
+        admin.server.open_for("deploy")
+        way = ("--host", admin.server.url("deploy"), "harden", "--docker-source", "distro")
+        done = admin.typing("deploy-password", "Password of deploy", *way)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return admin
