@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
 
 import typer
 
@@ -19,6 +21,7 @@ from kmuctl.operations.preflight import refuse_other_site
 from kmuctl.operations.stalwart import tool
 from kmuctl.operations.stalwart.registry import CONTAINER, known_key
 from kmuctl.operations.status import status
+from kmuctl.operations.timers import LastRun, last_runs
 
 
 def stop(console: Console, stack: Stack, *, purge_too: bool, yes: bool) -> None:
@@ -53,17 +56,32 @@ def _consent(console: Console, stack: Stack, host: Host, *, yes: bool) -> None:
 
 
 def show_status(console: Console, stack: Stack) -> bool:
-    lines = status(stack, _own_host(stack))
-    fine = all(line.fine for line in lines)
+    host = _own_host(stack)
+    lines, timers = status(stack, host), last_runs(host)
+    bad = sum(not line.fine for line in lines)
+    fine = not bad and all(timer.fine for timer in timers)
     if console.as_json:
-        console.result("", {"ok": fine, "containers": [asdict(line) for line in lines]})
-    else:
-        console.table(["container", "state", "image"], [(line.container, line.state, line.image) for line in lines])
-        bad = sum(not line.fine for line in lines)
-        console.result(
-            f"all {len(lines)} containers are healthy" if fine else f"{bad} of {len(lines)} containers are not well", {}
-        )
+        containers = [asdict(line) for line in lines]
+        console.result("", {"ok": fine, "containers": containers, "timers": [_timer_data(timer) for timer in timers]})
+        return fine
+    console.table(["container", "state", "image"], [(line.container, line.state, line.image) for line in lines])
+    if timers:
+        console.table(["timer", "last run", "result"], [_timer_row(timer) for timer in timers])
+    well = f"{bad} of {len(lines)} containers are not well" if bad else f"all {len(lines)} containers are healthy"
+    failed = [timer.timer for timer in timers if not timer.fine]
+    console.result(well + "".join(f"\n{name} is not well: `journalctl -u {name}` says more" for name in failed), {})
     return fine
+
+
+def _timer_data(run: LastRun) -> dict[str, Any]:
+    moment = datetime.fromtimestamp(run.ended, UTC).isoformat() if run.ended else None
+    return asdict(run) | {"ended": moment}
+
+
+def _timer_row(run: LastRun) -> tuple[str, str, str]:
+    moment = f"{datetime.fromtimestamp(run.ended).astimezone():%Y-%m-%d %H:%M}" if run.ended else "never"
+    result = run.result if run.result in ("", "success") else f"{run.result} ({run.exit_code})"
+    return run.timer, moment, result if run.active else "it is not active: `kmuctl up` starts it"
 
 
 def show_logs(console: Console, stack: Stack, name: str, lines: int, *, whole: bool) -> None:

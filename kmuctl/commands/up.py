@@ -20,7 +20,8 @@ from kmuctl.operations.caddy import ca_certificate
 from kmuctl.operations.lock import journaled, locked
 from kmuctl.operations.plan import at_least_once, survey
 from kmuctl.operations.preflight import preflight
-from kmuctl.operations.timers import cron_lines, has_systemd, own_program
+from kmuctl.operations.program import program_of
+from kmuctl.operations.timers import cron_lines, has_systemd
 from kmuctl.operations.up import for_one, up
 from kmuctl.operations.vault import FILE, open_vault
 
@@ -120,7 +121,7 @@ def _warnings(stack: Stack, host: Host) -> list[str]:
     """What is left for the admin, although every step holds."""
     found = [*certs.missing(stack, host), *certs.faults(stack, host)]
     if not has_systemd(host):
-        lines = " and ".join(f"`{line}`" for line in cron_lines(stack, own_program()))
+        lines = " and ".join(f"`{line}`" for line in cron_lines(stack, program_of(stack)))
         found.append(f"no systemd here, so nothing renews the certificates of mail and calls: have cron run {lines}")
     return found
 

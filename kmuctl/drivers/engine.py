@@ -101,6 +101,8 @@ class DockerEngine:
 
     def containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
         wanted = None if names is None else set(names)
+        if wanted is not None and len(wanted) == 1:
+            return {name: _fact(one.attrs) for name in wanted if (one := self._find(project, name))}
         labels = [f"{PROJECT}={project}", ONE_OFF]
         listed = self._client.api.containers(all=True, filters={"label": labels})
         found = [item["Id"] for item in listed if wanted is None or item["Labels"][SERVICE] in wanted]
@@ -136,12 +138,12 @@ class DockerEngine:
 
     def ports(self, project: str) -> set[tuple[int, str]]:
         """Host ports that running containers of the project hold."""
-        found = self._client.containers.list(filters={"label": f"{PROJECT}={project}"}, ignore_removed=True)
+        listed = self._client.api.containers(filters={"label": f"{PROJECT}={project}"})
         return {
-            (int(binding["HostPort"]), port.split("/")[1])
-            for container in found
-            for port, bindings in container.ports.items()
-            for binding in bindings or ()
+            (port["PublicPort"], port["Type"])
+            for container in listed
+            for port in container["Ports"] or ()
+            if "PublicPort" in port
         }
 
     def logs(self, project: str, container: str, lines: int) -> str:
@@ -153,9 +155,8 @@ class DockerEngine:
 
     def address(self, project: str, container: str) -> str | None:
         """An address at which this machine reaches a running container."""
-        labels = [f"{PROJECT}={project}", f"{SERVICE}={container}", ONE_OFF]
-        running = self._client.api.containers(filters={"label": labels})
-        networks = running[0]["NetworkSettings"]["Networks"].values() if running else ()
+        found = self._find(project, container)
+        networks = found.attrs["NetworkSettings"]["Networks"].values() if found else ()
         return next((str(network["IPAddress"]) for network in networks if network["IPAddress"]), None)
 
     def pull(self, reference: str) -> None:
@@ -227,20 +228,28 @@ class DockerEngine:
         found = self._find(project, container)
         if found is None:
             return Answer(1, "", f"{container} is not there")
-        if stdin:
-            return self._with_stdin(found, command, stdin)
+        if stdin or self._url:
+            return self._by_client(found, command, stdin)
         result = found.exec_run(list(command), demux=True)
         out, err = ((part or b"").decode(errors="replace") for part in cast("tuple[bytes, bytes]", result.output))
         return Answer(cast("int", result.exit_code), out, err)
 
-    def _with_stdin(self, container: Container, command: Sequence[str], stdin: bytes) -> Answer:
-        """The SDK has no end of input for an exec; the command-line client has."""
-        return self._run(("docker", "exec", "-i", str(container.id), *command), stdin)
+    def _by_client(self, container: Container, command: Sequence[str], stdin: bytes) -> Answer:
+        """The SDK has no end of input for an exec, and over a link it waits three times; the program has, and once."""
+        return self._run(("docker", "exec", *(["-i"] if stdin else []), str(container.id), *command), stdin)
 
     def _find(self, project: str, container: str) -> Container | None:
-        labels = [f"{PROJECT}={project}", f"{SERVICE}={container}", ONE_OFF]
-        found: list[Any] = self._client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
-        return found[0] if found else None
+        """By the name that Compose gives, which takes one question; by its labels where it has another one."""
+        from docker.errors import NotFound
+
+        labels = {PROJECT: project, SERVICE: container}
+        with suppress(NotFound):
+            found = self._client.containers.get(f"{project}-{container}-1")
+            if found.labels.items() >= labels.items():
+                return found
+        filters: Any = {"label": [*(f"{name}={value}" for name, value in labels.items()), ONE_OFF]}
+        listed = self._client.containers.list(all=True, filters=filters, ignore_removed=True)
+        return listed[0] if listed else None
 
 
 def _frugal(client: DockerClient) -> DockerClient:

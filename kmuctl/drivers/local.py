@@ -43,7 +43,7 @@ class LocalHost:
     def tls(self) -> TlsClient:
         return TlsClient(self.reach)
 
-    def reach(self, container: str, port: int) -> Place | None:
+    def reach(self, container: str, port: int, *, recent: bool = False) -> Place | None:
         address = self.engine.address(PROJECT, container)
         return Place(address, port) if address else None
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,10 @@ class Place:
         return made
 
 
-Reach: TypeAlias = Callable[[str, int], Place | None]
-"""By container and port, for one connection; None when the container is not running.
+class Reach(Protocol):
+    def __call__(self, container: str, port: int, *, recent: bool = False) -> Place | None:
+        """A place for one connection; None when the container is not running.
 
-Raises ConnectionError when it is known already that nobody listens there.
-"""
+        With `recent` one that was known a moment ago will do, also for connections that are open still. Raises
+        ConnectionError when it is known already that nobody listens there.
+        """

@@ -28,17 +28,19 @@ class TlsClient:
         return x509.load_der_x509_certificate(self._insist(door)).serial_number
 
     def _insist(self, door: Door) -> bytes:
+        recent = True
         for pause in (*PAUSES, None):
             try:
-                return self._served(door)
+                return self._served(door, recent=recent)
             except (OSError, SMTPException, ValueError) as error:
                 if pause is None:
                     raise _no_answer(door, str(error) or type(error).__name__) from None
+            recent = False
             sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    def _served(self, door: Door) -> bytes:
-        place = self._reach(door.container, door.port)
+    def _served(self, door: Door, *, recent: bool) -> bytes:
+        place = self._reach(door.container, door.port, recent=recent)
         if place is None:
             raise _no_answer(door, "it is not running")
         if door.starttls == "smtp":

@@ -28,4 +28,4 @@ class Machine:
         return self.virtualization in CONTAINERS
 
     def __str__(self) -> str:
-        return f"{self.distribution.capitalize()} {self.version} ({self.architecture})"
+        return " ".join(filter(None, (self.distribution.capitalize(), self.version, f"({self.architecture})")))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 
 from kmuctl.model.errors import HostError, StepFailed
@@ -20,6 +21,7 @@ from kmuctl.operations.certificates import Fault, Pair, fault, has_source, of_ca
 from kmuctl.operations.containers import serving
 from kmuctl.operations.render import Rendered
 from kmuctl.operations.stalwart.registry import Registry, Row, known_key
+from kmuctl.operations.together import together
 
 PATIENCE = 60
 """Seconds that Caddy may take for its certificates after a start; without DNS it takes days."""
@@ -144,17 +146,18 @@ def served_step(stack: Stack, consumer: Consumer) -> Step:
 
 
 def _otherwise_served(stack: Stack, host: Reader, consumer: Consumer, wanted: int) -> Drift | None:
-    for port, starttls in consumer.doors:
-        door = Door(consumer.container, port, consumer.name(stack), starttls)
-        try:
-            found = host.tls.serial(door)
-        except HostError as error:
-            return Drift(error.message)
-        if found != wanted:
-            return Drift(
-                f"port {port} of {door.name} serves an old certificate: serial {found:x} instead of {wanted:x}"
-            )
-    return None
+    doors = [Door(consumer.container, port, consumer.name(stack), starttls) for port, starttls in consumer.doors]
+    return next(filter(None, together([partial(_behind, host, door, wanted) for door in doors])), None)
+
+
+def _behind(host: Reader, door: Door, wanted: int) -> Drift | None:
+    try:
+        found = host.tls.serial(door)
+    except HostError as error:
+        return Drift(error.message)
+    if found == wanted:
+        return None
+    return Drift(f"port {door.port} of {door.name} serves an old certificate: serial {found:x} instead of {wanted:x}")
 
 
 def _reload_calls(stack: Stack, host: Host) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
-from kmuctl.operations import timers
+from kmuctl.operations import program, timers
 from kmuctl.operations.files import DOMAIN_FILE
 from kmuctl.services import CATALOG
 
@@ -28,7 +28,7 @@ def purgeable(stack: Stack, host: Host) -> list[str]:
     folder = stack.folder
     data = (f"data/{service.name}" for service in CATALOG)
     own = host.facts(f"{folder}/{name}" for name in (*data, DOMAIN_FILE, "rendered", "secrets.env", "state"))
-    return sorted([*own, *timers.installed(host)])
+    return sorted([*own, *timers.installed(host), *program.installed(stack, host)])
 
 
 def purge(stack: Stack, host: Host) -> list[str]:

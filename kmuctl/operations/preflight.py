@@ -5,17 +5,22 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeAlias
 
 from kmuctl import SITE_FILE
 from kmuctl.model.errors import HostError, Problems
 from kmuctl.model.host import Reader
 from kmuctl.model.stack import Stack
 from kmuctl.operations.files import DOMAIN_FILE
+from kmuctl.operations.together import together
 
 MIN_ENGINE, MIN_COMPOSE = (20, 10), (2, 20)
 FIRST_DISK, LATER_DISK = 10 * 1024, 1024
 """MiB that the engine's disk needs while no image is there; any disk needs at any time."""
+Problem: TypeAlias = tuple[str, str]
+"""What stands in the way, and what to do about it."""
 WIDE = 8
 """Routes shorter than this lead to the internet or into a full-tunnel VPN; our own are more specific and win."""
 INSTALL = "install it as Docker's own guide says: https://docs.docker.com/engine/install/"
@@ -23,37 +28,40 @@ INSTALL = "install it as Docker's own guide says: https://docs.docker.com/engine
 
 def preflight(stack: Stack, host: Reader) -> list[str]:
     """Warnings. Raises HostError with everything that stands in the way."""
-    _require_root(host)
-    _require_docker(host)
-    refuse_other_site(stack, host)
-    _refuse_other_domain(stack, host)
-    _require_certificate(stack, host)
-    found = [*_taken_ports(stack, host), *_colliding_subnets(stack, host), *_too_little(stack, host)]
-    if found:
+    together([partial(_require_root, host), partial(_require_docker, host)])
+    refusals = (refuse_other_site, _refuse_other_domain, _require_certificate)
+    together([partial(refuse, stack, host) for refuse in refusals])
+    looks = (_taken_ports, _colliding_subnets, _too_little)
+    problems = together([partial(_listed, look, stack, host) for look in looks])
+    if found := [problem for some in problems for problem in some]:
         text = "\n".join(["this machine is not ready:", *(f"  {line}" for line, _ in found)])
         raise HostError(text, hint="; ".join(dict.fromkeys(hint for _, hint in found)))
     return [*_tight_memory(stack, host)]
 
 
+def _listed(look: Callable[[Stack, Reader], Iterator[Problem]], stack: Stack, host: Reader) -> list[Problem]:
+    return [*look(stack, host)]
+
+
 def _require_root(host: Reader) -> None:
     if host.query(("id", "-u")).stdout.strip() != "0":
         raise HostError(
-            "kmuctl needs root here: it gives state folders to the containers' users", hint="run it with sudo"
+            "kmuctl needs root here: it gives state folders to the containers' users",
+            hint="run it with sudo; in the group docker, `kmuctl status`, `logs` and `exec` work without",
         )
 
 
 def _require_docker(host: Reader) -> None:
-    client = host.query(("docker", "--version"))
+    client, compose = together(
+        [partial(host.query, ("docker", *words)) for words in (("--version",), ("compose", "version", "--short"))]
+    )
     if client.code == 127:
-        raise HostError("Docker is not installed", hint=INSTALL)
+        raise HostError("Docker is not installed", hint="`kmuctl harden` installs it")
     engine = host.engine.version()
     if version(engine) < MIN_ENGINE:
         raise HostError(f"Docker Engine {engine} is too old: at least 20.10 is needed", hint=INSTALL)
-    compose = host.query(("docker", "compose", "version", "--short"))
     if compose.code:
-        raise HostError(
-            "Docker has no Compose plugin (v2)", hint="Debian 13: `apt install docker-compose`; else " + INSTALL
-        )
+        raise HostError("Docker has no Compose plugin (v2)", hint="`kmuctl harden` installs it; by hand: " + INSTALL)
     if version(compose.stdout) < MIN_COMPOSE:
         raise HostError(f"Docker Compose {compose.stdout.strip()} is too old: at least 2.20 is needed", hint=INSTALL)
 
@@ -98,7 +106,7 @@ def version(text: str) -> tuple[int, ...]:
     return (int(numbers[1]), int(numbers[2])) if numbers else (0,)
 
 
-def _taken_ports(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
+def _taken_ports(stack: Stack, host: Reader) -> Iterator[Problem]:
     own = host.engine.ports(stack.project)
     listeners = _listeners(host)
     for port in stack.ports():
@@ -129,7 +137,7 @@ def _listeners(host: Reader) -> dict[tuple[int, str], str]:
     return found
 
 
-def _colliding_subnets(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
+def _colliding_subnets(stack: Stack, host: Reader) -> Iterator[Problem]:
     """Our range against the machine's routes and other projects' networks; our own networks do not count."""
     ours = ipaddress.ip_network(stack.site.network.subnet)
     present = host.engine.networks()
@@ -145,7 +153,7 @@ def _colliding_subnets(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
         )
 
 
-def _too_little(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
+def _too_little(stack: Stack, host: Reader) -> Iterator[Problem]:
     total = memory(host)
     if total and total < stack.memory() // 2:
         yield (
@@ -165,7 +173,7 @@ def _too_little(stack: Stack, host: Reader) -> Iterator[tuple[str, str]]:
 def _disks(stack: Stack, host: Reader) -> dict[str, tuple[int, int]]:
     """MiB free and MiB needed by mount point: the engine's disk, and that of the site's folder."""
     references = {container.image for container in stack.containers()}
-    missing = sum(host.engine.image(reference) is None for reference in references)
+    missing = together([partial(host.engine.image, reference) for reference in references]).count(None)
     images = LATER_DISK + (FIRST_DISK - LATER_DISK) * missing // len(references)
     found: dict[str, tuple[int, int]] = {}
     for folder, needed in ((host.engine.folder(), images), (stack.folder, LATER_DISK)):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
@@ -15,8 +13,12 @@ from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step
+from kmuctl.operations.program import LINK, unfit
 
 UNITS, TEMPLATES = "/etc/systemd/system", "templates/systemd"
+HERE = ("--host", "local")
+"""The site file may have the way from elsewhere to the very machine that the timer runs on."""
+SHOWN = ("Id", "ActiveState", "Result", "ExecMainStatus", "ExecMainExitTimestamp")
 RUNNING = "/run/systemd/system"
 """There exactly where systemd is the machine's own manager (sd_booted(3))."""
 
@@ -43,26 +45,21 @@ CERTS = Timer(
 TIMERS = (CERTS,)
 
 
-def own_program() -> tuple[str, ...]:
-    """The kmuctl that runs now, as a program that needs no PATH. A link to it stays one: it survives an update."""
-    started = Path(sys.argv[0]).absolute()
-    return (sys.executable, "-m", "kmuctl") if started.name == "__main__.py" else (str(started),)
-
-
 def timer_steps(stack: Stack, program: tuple[str, ...], *, after: tuple[str, ...]) -> Iterator[Step]:
     for timer in TIMERS:
         yield timer_step(stack, timer, program, after=after)
 
 
 def timer_step(stack: Stack, timer: Timer, program: tuple[str, ...], *, after: tuple[str, ...]) -> Step:
-    """The units are in place and the timer runs; holds where there is no systemd."""
+    """The units are in place and the timer runs; holds where there is no systemd, or no kmuctl to call."""
     files = unit_files(stack, timer, program)
     clock = f"{timer.name}.timer"
 
     def check(host: Reader) -> Drift | None:
-        if not has_systemd(host):
+        present = host.facts([*files, RUNNING, LINK])
+        if RUNNING not in present or (program == (LINK,) and LINK not in present and unfit(host)):
             return None
-        present = host.facts(files)
+        present = {path: fact for path, fact in present.items() if path in files}
         digests = {path: fact.digest for path, fact in present.items()}
         if digests != {path: sha256(content).hexdigest() for path, content in files.items()}:
             return Drift("its units differ" if present else "to install")
@@ -90,7 +87,7 @@ def unit_files(stack: Stack, timer: Timer, program: tuple[str, ...]) -> dict[str
     """The two units by path. A system's own quoting: no `%`, no `$`, words with blanks in quotes."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701 (no HTML)
     environment.filters["quote"] = _quoted
-    known = {"timer": timer, "folder": stack.folder, "program": program}
+    known = {"timer": timer, "folder": stack.folder, "program": (*program, *HERE)}
     return {
         f"{UNITS}/{timer.name}.{kind}": environment.from_string(assets.sources()[f"{TEMPLATES}/unit.{kind}.j2"])
         .render(known)
@@ -113,7 +110,47 @@ def has_systemd(host: Reader) -> bool:
 def cron_lines(stack: Stack, program: tuple[str, ...]) -> list[str]:
     """For a machine without systemd."""
     site = f"{stack.folder}/{SITE_FILE}"
-    return [" ".join([timer.cron, *program, "--site", site, *timer.command]) for timer in TIMERS]
+    return [" ".join([timer.cron, *program, *HERE, "--site", site, *timer.command]) for timer in TIMERS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastRun:
+    timer: str
+    active: bool
+    """It will run again by itself."""
+    ended: float | None
+    """In seconds since 1970; None before the first time."""
+    result: str
+    """`success`, or systemd's word for what went wrong; empty before the first time."""
+    exit_code: int
+
+    @property
+    def fine(self) -> bool:
+        return self.active and self.result in ("", "success")
+
+
+def last_runs(host: Reader, timers: Iterable[Timer] = TIMERS) -> list[LastRun]:
+    """Of the timers that are installed; nothing without systemd."""
+    units = {timer: f"{UNITS}/{timer.name}.timer" for timer in timers}
+    present = host.facts([RUNNING, *units.values()])
+    known = [timer for timer, path in units.items() if path in present]
+    if RUNNING not in present or not known:
+        return []
+    names = [f"{timer.name}.{kind}" for timer in known for kind in ("timer", "service")]
+    answer = host.query(("systemctl", "show", "--timestamp=unix", f"--property={','.join(SHOWN)}", *names))
+    blocks = [dict(line.split("=", 1) for line in text.splitlines()) for text in answer.stdout.strip().split("\n\n")]
+    shown = {block.get("Id", ""): block for block in blocks}
+    return [_last_run(timer, shown) for timer in known]
+
+
+def _last_run(timer: Timer, shown: Mapping[str, Mapping[str, str]]) -> LastRun:
+    clock, service = (shown.get(f"{timer.name}.{kind}", {}) for kind in ("timer", "service"))
+    moment = service.get("ExecMainExitTimestamp", "").removeprefix("@")
+    ended = float(moment) if moment.isdigit() else None
+    return LastRun(
+        timer=timer.name, active=clock.get("ActiveState") == "active", ended=ended,
+        result=service.get("Result", "") if ended else "", exit_code=int(service.get("ExecMainStatus") or 0),
+    )  # fmt: skip
 
 
 def installed(host: Reader, timers: Iterable[Timer] = TIMERS) -> list[str]:

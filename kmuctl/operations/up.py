@@ -17,13 +17,14 @@ from kmuctl.operations.containers import built_image_step, container_step, image
 from kmuctl.operations.databases import database_step
 from kmuctl.operations.files import DOMAIN_FILE, copy_step, data_step, file_steps, stale_step
 from kmuctl.operations.plan import at_least_once, with_predecessors
+from kmuctl.operations.program import program_of, program_steps
 from kmuctl.operations.render import Rendered, render
 from kmuctl.operations.renewal import renewals
 from kmuctl.operations.stalwart import administrators
 from kmuctl.operations.stalwart import settings as stalwart_settings
 from kmuctl.operations.stalwart.pause import refusing_to_pause, with_mail_paused
 from kmuctl.operations.stalwart.setup import setup_step
-from kmuctl.operations.timers import own_program, timer_steps
+from kmuctl.operations.timers import timer_steps
 from kmuctl.operations.vault import Vault, secrets_step, settled_step
 
 PANEL_IMAGE = "kmuctl-panel:"
@@ -50,7 +51,8 @@ def _everything(stack: Stack, vault: Vault, site_file: bytes) -> Iterator[Step]:
     images = {step.name: step for step in _images(stack)}
     yield from images.values()
     written = tuple(step.name for step in prepared)
-    yield from timer_steps(stack, own_program(), after=written)
+    yield from (program := [*program_steps(stack)])
+    yield from timer_steps(stack, program_of(stack), after=(*written, *(step.name for step in program)))
     yield from network_steps(stack, after=written)
     running = with_mail_paused(_run(stack, vault, rendered, written), rendered.containers)
     yield from running

@@ -87,7 +87,7 @@ def test_up_says_which_line_cron_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     go_up(host)
     use(monkeypatch, host)
     monkeypatch.setattr("sys.argv", ["/usr/local/bin/kmuctl"])
-    line = "17 * * * * /usr/local/bin/kmuctl --site /opt/kmu/kmu.toml certs sync"
+    line = "17 * * * * /usr/local/bin/kmuctl --host local --site /opt/kmu/kmu.toml certs sync"
     assert f"nothing renews the certificates of mail and calls: have cron run `{line}`" in kmuctl("up").stderr
 
 

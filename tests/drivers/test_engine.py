@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import ReadTimeout
 
-from kmuctl.drivers.engine import DockerEngine
+from kmuctl.drivers.engine import PROJECT, SERVICE, DockerEngine
 from kmuctl.model.errors import HostError, StepFailed
 
 
@@ -99,11 +99,32 @@ def recorded(asked: list[int]) -> Callable[[int], None]:
 def test_a_container_has_the_time_to_stop_that_it_was_given(definition: dict[str, int], seconds: int) -> None:
     """PostgreSQL writes its checkpoint; killed in the middle it would start with a recovery."""
     asked: list[int] = []
-    container = SimpleNamespace(attrs={"Config": definition}, restart=recorded(asked))
+    container = SimpleNamespace(attrs={"Config": definition}, restart=recorded(asked), labels=labels("postgres"))
     engine = DockerEngine()
-    engine.__dict__["_client"] = SimpleNamespace(containers=SimpleNamespace(list=lambda **_: [container]))
+    engine.__dict__["_client"] = SimpleNamespace(containers=SimpleNamespace(get=lambda name: container))
     engine.restart("kmu", "postgres")
     assert asked == [seconds]
+
+
+def labels(service: str) -> dict[str, str]:
+    return {PROJECT: "kmu", SERVICE: service}
+
+
+@pytest.mark.parametrize("there", [None, "another", "foreign"])
+def test_a_container_of_another_name_is_found_by_its_labels(there: str | None) -> None:
+    """An old Compose, or a name that somebody chose; and who only has the name is none of ours."""
+    asked: list[int] = []
+    ours = SimpleNamespace(attrs={"Config": {}}, restart=recorded(asked), labels=labels("postgres"))
+
+    def get(name: str) -> SimpleNamespace:
+        if there is None:
+            raise NotFound(name)
+        return SimpleNamespace(labels=labels("caddy") if there == "another" else {})
+
+    engine = DockerEngine()
+    engine.__dict__["_client"] = SimpleNamespace(containers=SimpleNamespace(get=get, list=lambda **_: [ours]))
+    engine.restart("kmu", "postgres")
+    assert asked == [10]
 
 
 @pytest.mark.parametrize("elsewhere", ["ssh://root@203.0.113.9", "tcp://127.0.0.1:2375"])

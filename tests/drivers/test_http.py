@@ -30,6 +30,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
     server: Server
 
     def do_GET(self) -> None:
@@ -38,10 +39,12 @@ class Handler(BaseHTTPRequestHandler):
         if code == BE_SILENT:
             self.server.closing.wait()
         if code < 0:
+            self.close_connection = True
             return
         self.send_response(code)
         for name, value in self.server.headers.items():
             self.send_header(name, value)
+        self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"{}")
 
@@ -67,7 +70,7 @@ def call(server: Server, method: str = "GET") -> Call:
     return Call(container="x", port=server.server_port, path="/", method=method, token=Secret("t0ken"))
 
 
-CLIENT = HttpClient(lambda container, port: Place("127.0.0.1", port))
+CLIENT = HttpClient(lambda container, port, recent=False: Place("127.0.0.1", port))
 
 
 @pytest.mark.parametrize("code", [429, 502, 503, 504])
@@ -101,7 +104,7 @@ def test_a_proxy_sees_neither_request_nor_token(server: Server, monkeypatch: pyt
 @pytest.mark.parametrize("address", [None, "127.0.0.1"])
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
     monkeypatch.setattr(http, "PAUSES", (0.0, 0.0, 0.0))
-    client = HttpClient(lambda container, port: Place(address, port) if address else None)
+    client = HttpClient(lambda container, port, recent=False: Place(address, port) if address else None)
     with pytest.raises(HostError, match="`x` does not answer on port 9"):
         client.ask(Call(container="x", port=9, path="/"))
 
@@ -143,7 +146,7 @@ def test_a_change_that_arrived_is_not_sent_again_without_an_answer(server: Serve
 def test_a_change_that_reached_nobody_is_sent_again(server: Server) -> None:
     """A refused connection carried nothing: the service is just starting."""
     addresses = iter(["127.0.0.2", "127.0.0.2", "127.0.0.1"])
-    client = HttpClient(lambda container, port: Place(next(addresses), port))
+    client = HttpClient(lambda container, port, recent=False: Place(next(addresses), port))
     assert client.send(call(server, "POST")).status == 200
     assert server.seen == [("POST", "Bearer t0ken")]
 

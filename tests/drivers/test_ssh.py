@@ -179,7 +179,7 @@ def test_somebody_else_listens(server: Sshd, says: bytes) -> None:
         thread.join()
         taken[0].close()
     assert monotonic() - started < 10
-    assert "no SSH connection" in error.message
+    assert error.message.startswith("127.0.0.1, port ") and error.hint
 
 
 def test_a_jump_host(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,8 +247,8 @@ def user() -> Iterator[str]:
         subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", SUDOER], check=True)
     subprocess.run(["chpasswd"], input=f"{SUDOER}:old wine\n".encode(), check=True)
     yield SUDOER
-    subprocess.run(["userdel", SUDOER], check=True, capture_output=True)
     may(None)
+    eventually(lambda: subprocess.run(["userdel", SUDOER], capture_output=True, check=False).returncode == 0)
 
 
 def may(rule: str | None) -> None:
@@ -399,13 +399,14 @@ def test_entering_again(own: Sshd, host: SshHost) -> None:
 def test_a_secret_variable_is_in_no_list_of_processes(
     host: SshHost, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: PTH123, SIM115 (closed with the process)
-    command = ("sh", "-c", 'ps -ef -ww; ls /run | grep kmuctl-; printf "%s" "$TOKEN" | tr a-z A-Z; exit 7')
-    assert host.foreground(command, {"TOKEN": "it's-secret"}) == 7
+    command = ("sh", "-c", 'ps -ef -ww; ls /run/*.env; printf "%s" "$TOKEN" | tr a-z A-Z; exit 7')
+    with Path(os.devnull).open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        assert host.foreground(command, {"TOKEN": "it's-secret"}) == 7
     said = capfdbinary.readouterr().out
     assert b"IT'S-SECRET" in said
     assert b"it's-secret" not in said
-    assert b"\nkmuctl-" not in said
+    assert b"\n/run/" not in said
 
 
 def test_the_foreground_keeps_the_streams_apart(
@@ -415,8 +416,8 @@ def test_the_foreground_keeps_the_streams_apart(
     with (tmp_path / "in").open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
         assert host.foreground(("sh", "-c", "cat; echo bad >&2; exit 3"), {}) == 3
-    assert capfdbinary.readouterr() == (b"a\xffb", b"bad\n")
-    assert host.foreground(("no-such-program-here",), {}) == 127
+        assert capfdbinary.readouterr() == (b"a\xffb", b"bad\n")
+        assert host.foreground(("no-such-program-here",), {}) == 127
 
 
 @pytest.mark.parametrize(
@@ -451,5 +452,5 @@ def test_opensshs_own_file(tmp_path: Path) -> None:
 
 def test_a_file_of_opensshs_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("Host vps\n Port many\n")
-    with pytest.raises(ConfigError, match=f"`{tmp_path}/config`"):
+    with pytest.raises(ConfigError, match="`many` is no port of a server"):
         settings_of("ssh://vps", config=tmp_path / "config")

@@ -26,7 +26,7 @@ from stalwart_double.mail import Listener  # type: ignore[import-not-found]
 from stalwart_double.server import Service  # type: ignore[import-not-found]
 from stalwart_double.store import MemoryStore  # type: ignore[import-not-found]
 
-CLIENT = TlsClient(lambda container, port: Place("127.0.0.1", port))
+CLIENT = TlsClient(lambda container, port, recent=False: Place("127.0.0.1", port))
 MAIL, TURN = issued("mail.acme.example"), issued("turn.acme.example")
 
 
@@ -78,7 +78,7 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HostError, match="`stalwart` speaks no TLS on port 9: "):
         CLIENT.serial(Door("stalwart", 9, "mail.acme.example"))
     with pytest.raises(HostError, match="it is not running"):
-        TlsClient(lambda container, port: None).serial(Door("stalwart", 9, "mail.acme.example"))
+        TlsClient(lambda container, port, recent=False: None).serial(Door("stalwart", 9, "mail.acme.example"))
 
 
 @pytest.mark.parametrize("starttls", ["", "smtp"])

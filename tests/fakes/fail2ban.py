@@ -35,7 +35,7 @@ class FakeFail2ban:
         match words:
             case ("-t",):
                 return Answer(255, "", f"{self.complaint}\n") if self.complaint else Answer(0, "OK\n")
-            case ("reload",):
+            case ("reload", "--restart"):
                 return self.start()
             case ("get", jail, "action", "kmuctl", "loaded"):
                 known = self.state == "active" and jail in self.jails

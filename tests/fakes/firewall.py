@@ -118,6 +118,7 @@ class FirewallUnits(FakeSystemd):
     def __init__(self, host: FakeHost, firewall: FakeFirewall) -> None:
         super().__init__(host)
         self.firewall = firewall
+        self.enabled.add("ufw.service")
 
     def look(self, words: tuple[str, ...]) -> Answer:
         match words:
@@ -130,6 +131,8 @@ class FirewallUnits(FakeSystemd):
             case ("reload-or-restart", unit) if unit == UNIT:
                 self.firewall.run_script()
                 return self._known(unit) or self._add(self.active, unit)
+            case ("enable", "ufw.service" as unit):
+                return self._add(self.enabled, unit)
             case ("start", unit) if unit == "kmuctl-undo-firewall.service":
                 self._undo()
                 return Answer(0, "")

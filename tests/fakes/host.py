@@ -21,6 +21,7 @@ from kmuctl.model.host import Answer, Content, Entry, Fact
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.engine import FakeEngine
 from tests.fakes.http import FakeHttp
+from tests.fakes.python import FakePython
 from tests.fakes.systemd import FakeSystemd
 from tests.fakes.tls import FakeTls
 from tests.fakes.untaught import Untaught
@@ -61,6 +62,7 @@ class FakeHost:
         self.http = FakeHttp(self)
         self.tls = FakeTls(self)
         self.systemd = FakeSystemd(self)
+        self.python = FakePython(self)
 
     def clone(self) -> Self:
         """The same machine once more, to go another way from here."""
@@ -70,7 +72,7 @@ class FakeHost:
         twin.nodes, twin.answers = dict(self.nodes), dict(self.answers)
         twin.engine, twin.cluster = self.engine.clone(twin), self.cluster.clone(twin)
         twin.http = self.http.clone(twin)
-        twin.tls, twin.systemd = FakeTls(twin), self.systemd.clone(twin)
+        twin.tls, twin.systemd, twin.python = FakeTls(twin), self.systemd.clone(twin), self.python.clone(twin)
         return twin
 
     def teach(self, *command: str, code: int = 0, stdout: str = "", stderr: str = "") -> None:
@@ -100,6 +102,8 @@ class FakeHost:
             return self.systemd.look(words[1:])
         if words[0] in self.programs:
             return self.programs[words[0]](words[1:])
+        if self.python.knows(words):
+            return self.python.look(words)
         for length in range(len(words), 0, -1):
             if words[:length] in self.answers:
                 return self.answers[words[:length]]
@@ -110,6 +114,8 @@ class FakeHost:
             return self.systemd.run(tuple(command[1:]))
         if command[0] in self.programs:
             return self.programs[command[0]](tuple(command[1:]))
+        if self.python.knows(tuple(command)):
+            return self.python.run(tuple(command))
         known: dict[str, Run] = {"up": self.engine.compose_up, "down": self.engine.compose_down}
         verb = next((word for word in command if word in known), "")
         if tuple(command[:3]) != ("docker", "compose", "--project-name") or not verb:

@@ -21,11 +21,13 @@ class FakeSystemd:
         """Units as they were at the last daemon-reload."""
         self.enabled: set[str] = set()
         self.active: set[str] = set()
+        self.ends: dict[str, tuple[str, str, int]] = {}
+        """How services ended last: the moment as `@SECONDS`, systemd's word for it, the exit code."""
 
     def clone(self, host: FakeHost) -> FakeSystemd:
         twin = copy.copy(self)
         twin.host, twin.loaded = host, dict(self.loaded)
-        twin.enabled, twin.active = set(self.enabled), set(self.active)
+        twin.enabled, twin.active, twin.ends = set(self.enabled), set(self.active), dict(self.ends)
         return twin
 
     def look(self, words: tuple[str, ...]) -> Answer:
@@ -33,6 +35,8 @@ class FakeSystemd:
             case ("show", "--property=NeedDaemonReload", unit):
                 outdated = unit in self.loaded and self.loaded[unit] != self.host.read(f"{UNITS}/{unit}")
                 return Answer(0, f"NeedDaemonReload={'yes' if outdated else 'no'}\n")
+            case ("show", "--timestamp=unix", properties, *units) if properties.startswith("--property=Id,"):
+                return Answer(0, "\n".join(self._shown(unit) for unit in units))
             case ("is-enabled", unit):
                 return Answer(0, "enabled\n") if unit in self.enabled else Answer(1, "disabled\n")
             case ("is-active", unit):
@@ -53,6 +57,14 @@ class FakeSystemd:
             case _:
                 raise Untaught(f"systemctl {' '.join(words)}")
         return Answer(0, "")
+
+    def _shown(self, unit: str) -> str:
+        """A service that a timer started has ended; with what, `ends` says."""
+        moment, result, code = self.ends.get(unit, ("", "success", 0))
+        state = "active" if unit in self.active else "inactive"
+        return (
+            f"Id={unit}\nActiveState={state}\nResult={result}\nExecMainStatus={code}\nExecMainExitTimestamp={moment}\n"
+        )
 
     def _known(self, unit: str) -> Answer | None:
         return None if unit in self.loaded else Answer(1, "", f"Unit {unit} not found.")

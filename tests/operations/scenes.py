@@ -23,7 +23,7 @@ FOLDER = "/opt/kmu"
 _known: dict[tuple[str, str], tuple[Step, ...]] = {}
 
 
-def steps(host: FakeHost, **changes: Any) -> tuple[Step, ...]:
+def steps(host: FakeHost, /, **changes: Any) -> tuple[Step, ...]:
     """The steps of `up` for the core site with some keys replaced, on this host.
 
     Rendering is most of the time, so hosts without secrets all get the same new ones.
@@ -63,7 +63,7 @@ def bring(steps_: Iterable[Step], host: Host) -> dict[str, Outcome]:
     return {event.step.name: event for event in converge(steps_, host) if not isinstance(event, Working)}
 
 
-def go_up(host: FakeHost, *, patient: bool = True, **changes: Any) -> dict[str, Outcome]:
+def go_up(host: FakeHost, /, *, patient: bool = True, **changes: Any) -> dict[str, Outcome]:
     """With `patient=False` no step is waited for."""
     known = steps(host, **changes)
     return bring(known if patient else [replace(step, deadline=0) for step in known], host)
@@ -73,7 +73,7 @@ def go_up_only(host: FakeHost, service: str) -> dict[str, Outcome]:
     return bring(for_one(stack()[service], steps(host)), host)
 
 
-def plan(host: FakeHost, **changes: Any) -> dict[str, Outcome]:
+def plan(host: FakeHost, /, **changes: Any) -> dict[str, Outcome]:
     return {outcome.step.name: outcome for outcome in survey(steps(host, **changes), host)}
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from kmuctl.model.step import State
 from kmuctl.operations.down import purge, purgeable
-from kmuctl.operations.timers import CERTS, UNITS, cron_lines, own_program, timer_step, unit_files
+from kmuctl.operations.program import own_program
+from kmuctl.operations.timers import CERTS, UNITS, cron_lines, timer_step, unit_files
 from tests.fakes import FakeHost, Machine
 from tests.operations.scenes import bring, changed, empty, go_up, plan, running
 from tests.support import stack
@@ -42,8 +43,8 @@ def test_the_timer_comes_every_hour_and_catches_up() -> None:
 
 def test_the_service_needs_no_path() -> None:
     """systemd knows nothing of pipx: the program is named in full, and so is the site file on the host."""
-    assert "ExecStart=/usr/local/bin/kmuctl --site /opt/kmu/kmu.toml certs sync" in unit()
-    assert "ExecStart=/opt/venv/bin/python -m kmuctl --site /srv/kmu/kmu.toml certs sync" in unit(
+    assert "ExecStart=/usr/local/bin/kmuctl --host local --site /opt/kmu/kmu.toml certs sync" in unit()
+    assert "ExecStart=/opt/venv/bin/python -m kmuctl --host local --site /srv/kmu/kmu.toml certs sync" in unit(
         ("/opt/venv/bin/python", "-m", "kmuctl"), "/srv/kmu"
     )
 
@@ -56,7 +57,7 @@ def test_another_kmuctl_at_work_is_no_failure() -> None:
     ("word", "quoted"), [("/a b/kmuctl", '"/a b/kmuctl"'), ("/a%b", "/a%%b"), ("/a$b", "/a$$b"), ('/a"b', '"/a\\"b"')]
 )
 def test_odd_paths_are_quoted_as_systemd_reads_them(word: str, quoted: str) -> None:
-    assert f"ExecStart={quoted} --site /opt/kmu/kmu.toml certs sync" in unit((word,))
+    assert f"ExecStart={quoted} --host local --site /opt/kmu/kmu.toml certs sync" in unit((word,))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,9 @@ def test_without_systemd_there_is_a_line_for_cron() -> None:
     host = Machine(systemd=False).host()
     assert go_up(host)["timer:kmuctl-certs"].state is State.OK
     assert host.tree(UNITS) == []
-    assert cron_lines(stack(), PROGRAM) == ["17 * * * * /usr/local/bin/kmuctl --site /opt/kmu/kmu.toml certs sync"]
+    assert cron_lines(stack(), PROGRAM) == [
+        "17 * * * * /usr/local/bin/kmuctl --host local --site /opt/kmu/kmu.toml certs sync"
+    ]
 
 
 def test_purge_takes_the_timer_along() -> None:

@@ -94,7 +94,7 @@ class SealedHost(LocalHost):
 
     def __init__(self, here: Place) -> None:
         self.place = here
-        self.enabled: set[str] = set()
+        self.enabled: set[str] = {"ufw.service"}
         self.active: set[str] = set()
         self.came = Entry(user="root", ssh_port=2222)
 

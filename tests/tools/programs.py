@@ -23,6 +23,9 @@ PACKAGES = {
     "fail2ban-regex": "apt package fail2ban",
     "fail2ban-server": "apt package fail2ban",
     "iptables": "apt package iptables",
+    "/usr/sbin/sshd": "apt package openssh-server",
+    "ssh-keygen": "apt package openssh-client",
+    "apt-config": "apt package apt",
 }
 
 

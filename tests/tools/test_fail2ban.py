@@ -32,7 +32,11 @@ SCAN = (
 def host(tmp_path: Path) -> Iterator[SealedHost]:
     program("fail2ban-server")
     with sealed_host(tmp_path) as host:
-        host.place.do("ip address add 192.0.2.44/32 dev lo")
+        host.place.do(
+            "ip address add 192.0.2.44/32 dev lo",
+            "ip link add br-0123456789ab type bridge", "ip address add 172.18.0.1/16 dev br-0123456789ab",
+            "ip link set br-0123456789ab up",
+        )  # fmt: skip
         yield host
         host.run(("fail2ban-client", "stop"))
 
@@ -84,7 +88,7 @@ def test_it_starts_before_there_is_a_log_with_exactly_our_jails(host: SealedHost
 
 def test_who_scans_is_dropped_before_containers_and_the_spared_are_not(host: SealedHost) -> None:
     bring(host)
-    spared = ("127.0.0.1", "10.231.112.5", "172.18.0.1", "203.0.113.7", "198.51.100.70", "192.0.2.44")
+    spared = ("127.0.0.1", "10.231.112.5", "172.18.0.1", "172.18.0.9", "203.0.113.7", "198.51.100.70", "192.0.2.44")
     scanned(host, *spared, "198.51.100.7", "2001:db8::7")
     assert eventually(lambda: bool(banned(host) and banned(host, "ip6tables")))
     assert (banned(host), banned(host, "ip6tables")) == (["198.51.100.7/32"], ["2001:db8::7/128"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +24,31 @@ KEEPALIVE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """Something like a socket that leads to an sshd, and the program that made it (ProxyCommand)."""
+
+    socket: Any
+    program: subprocess.Popen[bytes] | None = None
+
+    def close(self) -> None:
+        self.socket.close()
+        if self.program:
+            with self.program as running:
+                running.kill()
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     transport: Transport
-    key: PKey
+    way: Way
+    key: PKey | None
+    """The one that opened it, if it came from a file."""
     before: Connection | None
-    """The one that it goes through."""
+    """The connection that this one goes through."""
 
     def close(self) -> None:
         self.transport.close()
+        self.way.close()
         if self.before:
             self.before.close()
 
@@ -52,33 +71,43 @@ def connect(settings: Settings, people: People, *, key: PKey | None = None) -> C
 def _through(before: Connection | None, settings: Settings, people: People, key: PKey | None = None) -> Connection:
     from paramiko import SSHException, Transport
 
-    transport: Transport | None = None
     try:
-        way = _way(before, settings)
-        transport = Transport(way)
-        _meet(transport, settings, people)
-        used = sign_in(transport, settings, people, key)
-        transport.set_keepalive(KEEPALIVE_SECONDS)
-        return Connection(transport, used, before)
-    except BaseException as error:
-        if transport:
-            transport.close()
-        if isinstance(error, (SSHException, EOFError, OSError)):
-            raise _refused(settings, error) from None
-        raise
+        with ExitStack() as undo:
+            way = _way(before, settings)
+            undo.callback(way.close)
+            transport = Transport(way.socket)
+            undo.callback(transport.close)
+            _meet(transport, settings, people)
+            used = sign_in(transport, settings, people, key)
+            transport.set_keepalive(KEEPALIVE_SECONDS)
+            undo.pop_all()
+            return Connection(transport, way, used, before)
+    except (SSHException, EOFError, OSError) as error:
+        raise _refused(settings, error) from None
 
 
-def _way(before: Connection | None, settings: Settings) -> Any:
-    """Something like a socket that leads to the server's sshd."""
-    from paramiko import ChannelException, ProxyCommand
+def _way(before: Connection | None, settings: Settings) -> Way:
+    from paramiko import ChannelException
 
     if before:
         try:
-            return before.transport.open_channel("direct-tcpip", (settings.host, settings.port), ("127.0.0.1", 0))
+            place = (settings.host, settings.port)
+            return Way(before.transport.open_channel("direct-tcpip", place, ("127.0.0.1", 0)))
         except ChannelException as error:
             raise HostError(f"{settings.known_as} cannot be reached through the jump host: {error.text}") from None
-    if settings.command:
-        return ProxyCommand(settings.command)
+    return _by_program(settings) if settings.command else Way(_by_network(settings))
+
+
+def _by_program(settings: Settings) -> Way:
+    """Its input and output are the connection; a shell reads the command, as with OpenSSH."""
+    ours, its = socket.socketpair()
+    with its:
+        return Way(
+            ours, subprocess.Popen(["sh", "-c", f"exec {settings.command}"], stdin=its.fileno(), stdout=its.fileno())
+        )
+
+
+def _by_network(settings: Settings) -> socket.socket:
     made = socket.create_connection((settings.host, settings.port), settings.seconds)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):

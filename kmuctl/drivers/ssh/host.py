@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Semaphore
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from kmuctl.drivers.engine import DockerEngine
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 ENGINE = ("docker", "system", "dial-stdio")
 QUESTIONS = 5
-"""To the engine at a time: each has a session of its own, and sshd takes ten."""
+"""To the engine at a time: each keeps a session of its own, and sshd takes ten."""
+RECENT = 3.0
+"""Seconds for which a container's address is taken to be still its own, where nothing is changed."""
 WITH_VARIABLES = 'set -a; . "$1"; set +a; rm -f -- "$1"; shift; exec "$@"'
 Client = TypeVar("Client")
 
@@ -53,11 +55,19 @@ class SshHost:
     def __init__(self, settings: Settings, people: People) -> None:
         self._people = people
         self.link = Link(settings, people)
-        self._shell = Shell(self.link, people)
+        try:
+            self._shell = Shell(self.link, people)
+        except BaseException:
+            self.link.close()
+            raise
         self._files = Files(self._shell)
         self._sockets = Sockets(self.link.count)
+        self._addresses: dict[str, tuple[str, float]] = {}
+        """Of containers, and when they had them."""
 
     def close(self) -> None:
+        if http := self.__dict__.get("http"):
+            http.close()
         self._sockets.close()
         self.link.close()
 
@@ -79,13 +89,22 @@ class SshHost:
     def tls(self) -> TlsClient:
         return self._watched(TlsClient(self._reach), "a TLS handshake")
 
-    def _reach(self, container: str, port: int) -> Place | None:
+    def _reach(self, container: str, port: int, *, recent: bool = False) -> Place | None:
+        known, moment = self._addresses.get(container, ("", 0.0))
+        if recent and monotonic() - moment < RECENT:
+            return self.place(known, port, ready=False)
         address = self.engine.address(PROJECT, container)
         if address is None:
             return None
+        self._addresses[container] = address, monotonic()
+        return self.place(address, port, ready=not recent)
+
+    def place(self, address: str, port: int, *, ready: bool = True) -> Place:
+        """A way to a port that the server reaches; made `ready`, it raises ConnectionRefusedError."""
         # named as PostgreSQL's client wants it: it is told the folder and the port
         relay = self._sockets.relay(f"{address}/.s.PGSQL.{port}", lambda: self._tunnel(address, port))
-        relay.prepare()
+        if ready:
+            relay.prepare()
         return Place(address, port, relay.path)
 
     @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from kmuctl.drivers.ssh.people import People
 from kmuctl.drivers.ssh.settings import Settings
@@ -16,23 +17,46 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 
 
-def sign_in(transport: Transport, settings: Settings, people: People, known: PKey | None = None) -> PKey:
-    """With the first key that the server takes, or with a `known` one. Raises HostError with what was tried."""
+def sign_in(transport: Transport, settings: Settings, people: People, known: PKey | None = None) -> PKey | None:
+    """With the first key that the server takes, or with a `known` one; that of a file is given back.
+
+    Raises HostError with what was tried.
+    """
+    tried: list[str] = []
+    if known:
+        return known if _takes(transport, settings, "the same key", known, tried) else _refuse(settings, tried)
+    with _agent(settings) as held:
+        public = {path: _public(path) for path in settings.keys}
+        for key in held:
+            name = f"the agent's {getattr(key, 'comment', '') or key.get_name()}"
+            wanted = settings.agent_keys or key.asbytes() in public.values()
+            if wanted and _takes(transport, settings, name, key, tried):
+                return None
+        blobs = {key.asbytes() for key in held}
+    for path in (path for path in settings.keys if public[path] not in blobs):
+        found = _from_file(path, settings, people, tried)
+        if found and _takes(transport, settings, f"`{path}`", found, tried):
+            return found
+    return _refuse(settings, tried)
+
+
+def _takes(transport: Transport, settings: Settings, name: str, key: PKey, tried: list[str]) -> bool:
     from paramiko import AuthenticationException, BadAuthenticationType
 
-    tried: list[str] = []
-    for what, key in [("the same key", known)] if known else _keys(settings, people, tried):
-        try:
-            if not transport.auth_publickey(settings.user, key):
-                return key
+    try:
+        if transport.auth_publickey(settings.user, key):
             raise HostError(f"{settings} asks for more than a key: kmuctl cannot answer", hint=_hint(settings))
-        except BadAuthenticationType as error:
-            raise HostError(f"{settings} takes no keys, only: {', '.join(error.allowed_types)}") from None
-        except AuthenticationException:
-            tried.append(f"{what}: refused")
-    raise HostError(
-        f"{settings} lets us in with none of the keys: {'; '.join(tried) or 'there is none'}", hint=_hint(settings)
-    )
+    except BadAuthenticationType as error:
+        raise HostError(f"{settings} takes no keys, only: {', '.join(error.allowed_types)}") from None
+    except AuthenticationException:
+        tried.append(f"{name}: refused")
+        return False
+    return True
+
+
+def _refuse(settings: Settings, tried: list[str]) -> NoReturn:
+    said = "; ".join(tried) or "there is none"
+    raise HostError(f"{settings} lets us in with none of the keys: {said}", hint=_hint(settings))
 
 
 def _hint(settings: Settings) -> str:
@@ -40,27 +64,23 @@ def _hint(settings: Settings) -> str:
     return f"`ssh {port}{settings.user}@{settings.host}` must work without a password: `ssh-copy-id` brings a key there"
 
 
-def _keys(settings: Settings, people: People, tried: list[str]) -> Iterator[tuple[str, PKey]]:
-    """Every key with what it is called; those without a use are noted in `tried`."""
-    public = {path: _public(path) for path in settings.keys}
-    held = _held(settings)
-    for key in held:
-        blob = key.asbytes()
-        if settings.agent_keys or blob in public.values():
-            yield f"the agent's {getattr(key, 'comment', '') or key.get_name()}", key
-    known = {key.asbytes() for key in held}
-    for path in settings.keys:
-        if public[path] not in known and (found := _from_file(path, settings, people, tried)):
-            yield f"`{path}`", found
-
-
-def _held(settings: Settings) -> tuple[PKey, ...]:
+@contextmanager
+def _agent(settings: Settings) -> Iterator[tuple[PKey, ...]]:
+    """The keys that it holds; none without one."""
     from paramiko import Agent, SSHException
 
+    if not settings.agent:
+        yield ()
+        return
     try:
-        return tuple(Agent().get_keys()) if settings.agent else ()
+        agent = Agent()
     except (SSHException, OSError):
-        return ()
+        yield ()
+        return
+    try:
+        yield tuple(agent.get_keys())
+    finally:
+        agent.close()
 
 
 def _public(path: Path) -> bytes | None:

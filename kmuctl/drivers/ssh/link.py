@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from threading import Lock, Semaphore, Thread
+from threading import Lock, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from kmuctl.drivers.ssh.connecting import connect
 from kmuctl.drivers.ssh.people import People
+from kmuctl.drivers.ssh.sessions import Sessions
 from kmuctl.drivers.ssh.settings import Settings
 from kmuctl.model.errors import HostError, LinkLost
 
 if TYPE_CHECKING:
     from paramiko import Channel, PKey
 
-COMMANDS = 3
-"""At a time. sshd takes ten sessions on a connection (MaxSessions): the engine and the lock need some as well."""
-PATIENCE = 30
-"""Seconds for a free session, when the server takes fewer."""
 PIECE = 2**16
+PROHIBITED = 1
+"""SSH_OPEN_ADMINISTRATIVELY_PROHIBITED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Link:
         """How often somebody waited for the server's answer."""
         self._connection = connect(settings, people, key=key)
         self._transport = self._connection.transport
-        self._commands = Semaphore(COMMANDS)
+        self._sessions = Sessions(self._transport)
         self._mutex = Lock()
 
     @property
-    def key(self) -> PKey:
+    def key(self) -> PKey | None:
         return self._connection.key
 
     @property
@@ -70,7 +70,7 @@ class Link:
 
     def execute(self, command: str, stdin: bytes, what: str) -> Said:
         """Run one command to its end. `what` it does is said when the link breaks."""
-        with self._commands, self.session(command, what) as channel:
+        with self.session(command, what) as channel:
             said = _converse(channel, stdin)
         if said.code == -1 and self.breaks():
             raise self.lost(what, begun=True)
@@ -81,7 +81,7 @@ class Link:
         """A channel on which the command runs; with a `terminal` of this kind and size."""
         from paramiko import SSHException
 
-        channel = self._open(what)
+        channel = self._session(what)
         try:
             if terminal:
                 kind, width, height = terminal
@@ -94,40 +94,41 @@ class Link:
                 raise self.lost(what, begun=True) from None
             raise HostError(f"{self.settings} does not run commands: {error}") from None
         finally:
-            channel.close()
+            self._sessions.give_back(channel)
 
-    def _open(self, what: str) -> Channel:
-        from paramiko import ChannelException, SSHException
-
-        end = monotonic() + PATIENCE
-        while True:
-            self.count()
-            try:
-                return self._transport.open_session()
-            except ChannelException as error:
-                if monotonic() > end:
-                    hint = "does sshd there have a low MaxSessions? kmuctl works with its default of 10"
-                    raise HostError(f"{self.settings} opens no session: {error.text}", hint=hint) from None
-            except (SSHException, EOFError, OSError):
-                raise self.lost(what, begun=False) from None
-            sleep(0.1)
+    def _session(self, what: str) -> Channel:
+        try:
+            channel = self._sessions.take()
+        except queue.Empty:
+            hint = "does sshd there have a low MaxSessions? kmuctl works with its default of 10"
+            raise HostError(f"{self.settings} opens no further session", hint=hint) from None
+        if channel is None or self.broken:
+            raise self.lost(what, begun=False)
+        return channel
 
     def tunnel(self, address: str, port: int) -> Channel:
         """To a port that the server reaches. Raises ConnectionRefusedError when nobody listens there."""
-        from paramiko import ChannelException, SSHException
+        from paramiko import SSHException
 
-        self.count()
-        try:
-            return self._transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0))
-        except ChannelException as error:
-            if error.code == 1:
-                hint = (
-                    "`AllowTcpForwarding yes` (or `local`) in its sshd_config: kmuctl talks to the containers that way"
-                )
-                raise HostError(f"{self.settings} forbids to forward connections", hint=hint) from None
-            raise ConnectionRefusedError(f"connection to {address}:{port} failed: {error.text}") from None
-        except (SSHException, EOFError, OSError):
-            raise self.lost(f"a connection to {address}:{port}", begun=False) from None
+        for attempt in ("first", "second"):
+            self.count()
+            try:
+                return self._transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0))
+            except (SSHException, EOFError, OSError) as error:
+                if self.breaks():
+                    raise self.lost(f"a connection to {address}:{port}", begun=False) from None
+                # of two that fail at once one may have been told the other's reason
+                if attempt == "second":
+                    raise self._refused(address, port, error) from None
+        raise AssertionError("the second attempt returns or raises")
+
+    def _refused(self, address: str, port: int, error: Exception) -> Exception:
+        from paramiko import ChannelException
+
+        if isinstance(error, ChannelException) and error.code == PROHIBITED:
+            hint = "`AllowTcpForwarding yes` (or `local`) in its sshd_config: kmuctl talks to the containers that way"
+            return HostError(f"{self.settings} forbids to forward connections", hint=hint)
+        return ConnectionRefusedError(f"no connection to {address}:{port}: {error}")
 
 
 def _converse(channel: Channel, stdin: bytes) -> Said:

@@ -55,7 +55,7 @@ def settings_of(address: str, *, config: Path = CONFIG) -> Settings:
     agent = found.get("identityagent", "")
     known = tuple(Path(path) for path in found.get("userknownhostsfile", "").split())
     return Settings(
-        name=name, host=found.get("hostname", name), port=int(port or found.get("port", 22)),
+        name=name, host=found.get("hostname", name), port=_port(port or found.get("port", "22")),
         user=user or found.get("user") or getpass.getuser(),
         keys=keys or tuple(Path("~/.ssh", key).expanduser() for key in KEYS), named_keys=bool(keys),
         agent=agent.lower() != "none", agent_keys=found.get("identitiesonly", "no") != "yes",
@@ -85,6 +85,12 @@ def _lookup(path: Path, name: str) -> Mapping[str, Any]:
         return paramiko.SSHConfig.from_text(text).lookup(name)
     except (paramiko.SSHException, ValueError, ImportError) as error:
         raise ConfigError(f"`{path}` cannot be read as ssh does: {error}", hint="mend that file") from None
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise ConfigError(f"`{text}` is no port of a server", hint="mend the address, or `Port` in ~/.ssh/config")
+    return int(text)
 
 
 def _seconds(text: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
 import termios
@@ -58,7 +57,7 @@ def _feed(channel: Channel) -> None:
 
 
 def _on_terminal(shell: Shell, command: Sequence[str]) -> int:
-    kind = (os.environ.get("TERM", "vt100"), *shutil.get_terminal_size())
+    kind = (os.environ.get("TERM", "vt100"), *os.get_terminal_size(sys.stdout.fileno()))
     line, what = shell.own_line(command), f"`{command[0]}`"
     with shell.link.session(line, what, terminal=kind) as channel, _raw(), _resizing(channel):
         _exchange(channel)
@@ -96,7 +95,7 @@ def _raw() -> Iterator[None]:
 def _resizing(channel: Channel) -> Iterator[None]:
     def resize(*_: object) -> None:
         with suppress(OSError):
-            channel.resize_pty(*shutil.get_terminal_size())
+            channel.resize_pty(*os.get_terminal_size(sys.stdout.fileno()))
 
     before = signal.signal(signal.SIGWINCH, resize)
     try:

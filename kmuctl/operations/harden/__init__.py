@@ -8,10 +8,10 @@ from kmuctl.model.machine import Machine
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
 from kmuctl.operations.harden import apt, cloud_init
-from kmuctl.operations.harden.docker import docker
+from kmuctl.operations.harden.engine import docker
 from kmuctl.operations.harden.fail2ban import fail2ban
 from kmuctl.operations.harden.firewall import firewall
-from kmuctl.operations.harden.ssh import ssh
+from kmuctl.operations.harden.sshd import ssh
 from kmuctl.operations.harden.system import system
 
 Part = Callable[[Stack, Machine], Iterator[Step]]

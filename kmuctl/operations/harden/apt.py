@@ -84,8 +84,10 @@ def packages_step(name: str, packages: Sequence[str], *, after: tuple[str, ...] 
     return Step(name=name, check=check, apply=apply, after=(*READY, *after))
 
 
-def install(host: Host, packages: Iterable[str]) -> None:
+def install(host: Host, packages: Sequence[str]) -> None:
     """Without what they merely recommend: each of ours is named."""
+    if not packages:
+        return
     if stale(host):
         update(host)
     apt_get(host, "--no-install-recommends", "install", *packages)

@@ -101,7 +101,12 @@ def _copy(host: Host, change: Guarded) -> None:
     for path, copy in copies.items():
         if copy:
             _run(host, "cp", "-a", "--", path, copy)
-    host.write(f"{folder}/undo", _render("undo.sh", change, copies=copies), mode=0o700)
+    host.write(f"{folder}/undo", script(change, copies), mode=0o700)
+
+
+def script(change: Guarded, copies: dict[str, str]) -> bytes:
+    """What the machine runs by itself; a path without a copy was absent."""
+    return _render("undo.sh", change, copies=copies)
 
 
 def unit_files(change: Guarded) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import pytest
 
 from kmuctl.model.host import Answer, Entry
 from kmuctl.model.machine import Machine
-from kmuctl.model.step import Drift, Outcome, State, Step
+from kmuctl.model.step import Outcome, State, Step
 from kmuctl.operations.harden import undo
 from kmuctl.operations.harden.firewall import firewall
 from kmuctl.operations.harden.firewall.containers import files
@@ -37,6 +37,7 @@ def _quick_proof(monkeypatch: pytest.MonkeyPatch) -> None:
 def host() -> FakeHost:
     host = FakeHost()
     host.teach("/usr/sbin/sshd", "-T", stdout="port 22\naddressfamily any\n")
+    host.teach("ip", "-json", "route", "show", "default", stdout='[{"dst":"default","dev":"eth0"}]')
     host.teach("ss", "-Hltnp", stdout='LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))\n')
     return host
 
@@ -64,8 +65,9 @@ def states(outcomes: dict[str, Outcome]) -> list[State]:
     return [outcome.state for outcome in outcomes.values()]
 
 
-def seen(host: FakeHost, **changes: Any) -> Drift | None:
-    return steps(**changes)[0].check(host)
+def seen(host: FakeHost, **changes: Any) -> str:
+    drift = steps(**changes)[0].check(host)
+    return drift.cause if drift else ""
 
 
 def test_a_fresh_machine_is_closed_but_for_ssh_and_the_site(host: FakeHost, ufw: FakeFirewall) -> None:
@@ -91,11 +93,11 @@ def test_a_port_more_changes_only_that_port_and_needs_no_confirmation(host: Fake
     harden(host)
     host.lets_in = None
     more = {"apps": {**FEW["apps"], "jitsi": True}}
-    assert seen(host, **more) == Drift("to open: 10000/udp")
+    assert seen(host, **more) == "to open: 10000/udp"
     assert states(harden(host, **more)) == [State.CHANGE, State.CHANGE]
     assert ufw.openings() == ["22/tcp", *SITE_PORTS, "10000/udp"]
     assert "-A KMUCTL -p udp -m conntrack --ctstate DNAT --ctorigdstport 10000 -j RETURN" in ufw.chain
-    assert seen(host) == Drift("to close: 10000/udp")
+    assert seen(host) == "to close: 10000/udp"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,8 @@ def test_a_port_more_changes_only_that_port_and_needs_no_confirmation(host: Fake
         ("port 22\nport 2022\n", "", "", None, {22, 2022}),
         ("port 2022\n", '0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))', "", None, {22, 2022}),
         ("", '[::]:2022 [::]:* users:(("sshd",pid=1,fd=3))', "", None, {2022}),
+        ("", '127.0.0.1:6010 0.0.0.0:* users:(("sshd",pid=9,fd=9))', "", None, set()),
+        ("", '[::1]:8080 [::]:* users:(("sshd",pid=9,fd=9))', "", None, set()),
         ("", '0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=1,fd=3))', "", 2200, {2200}),
         ("", "", "ActiveState=active\nListen=0.0.0.0:2222 (Stream)\nListen=[::]:2222 (Stream)\n", None, {2222}),
         ("", "", "ActiveState=inactive\nListen=[::]:22 (Stream)\n", None, set()),
@@ -114,6 +118,7 @@ def test_every_port_that_ssh_may_come_through_counts(
 ) -> None:
     """PITFALLS 18: what sshd's files say, what listens, the present session."""
     host.teach("/usr/sbin/sshd", "-T", code=0 if sshd else 255, stdout=sshd)
+    host.teach("ip", "-json", "route", "show", "default", stdout='[{"dst":"default","dev":"eth0"}]')
     host.teach("ss", "-Hltnp", stdout=f"LISTEN 0 128 {listener}\n" if listener else "")
     host.answers["systemctl", "show", "ssh.socket"] = Answer(0, socket)
     host.came = Entry(user="root", ssh_port=came)
@@ -144,7 +149,7 @@ def test_an_enabled_firewall_is_loaded_again_by_the_undo(host: FakeHost, ufw: Fa
     """It was on before, but let in everything."""
     harden(host)
     host.write("/etc/default/ufw", host.text("/etc/default/ufw").replace('"DROP"', '"ACCEPT"', 1).encode())
-    assert seen(host) == Drift("to close for all that is not allowed")
+    assert seen(host) == "to close for all that is not allowed"
     host.lets_in = False
     assert harden(host)["firewall:ufw"].state == State.FAILED
     assert ufw.loaded
@@ -167,7 +172,14 @@ def test_what_forwards_for_everybody_is_told_and_not_touched(host: FakeHost, ufw
 def test_rules_that_only_the_file_has_are_loaded(host: FakeHost, ufw: FakeFirewall) -> None:
     harden(host)
     ufw.user[6].clear()
-    assert seen(host) == Drift("not in force: the kernel has other rules")
+    assert seen(host) == "not in force: the kernel has other rules"
+    assert states(harden(host)) == [State.CHANGE, State.OK]
+
+
+def test_it_starts_with_the_machine(host: FakeHost, ufw: FakeFirewall) -> None:
+    harden(host)
+    host.systemd.enabled.discard("ufw.service")
+    assert seen(host) == "to start with the machine"
     assert states(harden(host)) == [State.CHANGE, State.OK]
 
 
@@ -176,6 +188,15 @@ def test_a_chain_that_somebody_emptied_is_filled(host: FakeHost, ufw: FakeFirewa
     ufw.chain.pop()
     assert states(harden(host)) == [State.OK, State.CHANGE]
     assert ufw.chain[-1] == "-A KMUCTL -o br-+ -j DROP"
+
+
+def test_an_uplink_that_is_named_like_docker_s_bridges_is_refused(host: FakeHost, ufw: FakeFirewall) -> None:
+    host.teach("ip", "-json", "route", "show", "default", stdout='[{"dst":"default","dev":"br-lan"}]')
+    outcome = survey(steps(), host)[1]
+    assert (outcome.state, outcome.hint) == (
+        State.FAILED, "rename that bridge (`br0` will do), or set `firewall = false` under [harden]",
+    )  # fmt: skip
+    assert outcome.cause.startswith("the machine's own network is on `br-lan`")
 
 
 def test_without_root_it_is_said_what_is_missing(host: FakeHost, ufw: FakeFirewall) -> None:

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from kmuctl.model.stack import Stack
-from kmuctl.operations.harden.daemon import POOLS
 from kmuctl.operations.harden.templates import below, fill
 
 FOLDER = "/etc/fail2ban"
-CONTAINERS = ("172.16.0.0/12", *POOLS)
-"""Where networks are that nobody gave an address range: Docker's own choice, and what `harden` lets it choose from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +69,4 @@ def _texts(stack: Stack, *, loaded: str) -> dict[str, str]:
 def _spared(stack: Stack) -> list[str]:
     site = stack.site
     own = [site.host.ipv4] if site.host.ipv4 else []
-    return [*dict.fromkeys((site.network.subnet, *CONTAINERS, *own, *site.harden.allow, *site.network.trusted_proxies))]
+    return [*dict.fromkeys((site.network.subnet, *own, *site.harden.allow, *site.network.trusted_proxies))]

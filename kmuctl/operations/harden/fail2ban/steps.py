@@ -94,6 +94,7 @@ def _last_words(host: Reader) -> str:
 
 
 def _reload(host: Host) -> None:
-    answer = host.run(("fail2ban-client", "reload"))
+    """Bans stay. A mere reload throws away the action of a jail that had another one before (seen in 1.1)."""
+    answer = host.run(("fail2ban-client", "reload", "--restart"))
     if answer.code:
         raise StepFailed(f"fail2ban did not read its files anew: {answer.reason}")

@@ -6,6 +6,9 @@ Nor a rule in ufw's `after.rules`: that would empty DOCKER-USER, where fail2ban 
 
 from __future__ import annotations
 
+import json
+
+from kmuctl.model.errors import HostError
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, few
@@ -52,6 +55,7 @@ def containers_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
     wanted, chain = files(stack), rules(site_openings(stack))
 
     def check(host: Reader) -> Drift | None:
+        _refuse_uplink(host)
         if wrong := differing(host, wanted):
             return Drift(f"to write: {few(path.rpartition('/')[2] for path in wrong)}")
         return _not_started(host) or _not_in_force(host, chain)
@@ -67,6 +71,17 @@ def containers_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
         name="firewall:containers", check=check, apply=apply, after=after,
         hint=f"`systemctl status {UNIT}` and `iptables -S DOCKER-USER` say more",
     )  # fmt: skip
+
+
+def _refuse_uplink(host: Reader) -> None:
+    """A bridge of the machine's own that is named like Docker's: what comes from there would pass for containers."""
+    said = host.query(("ip", "-json", "route", "show", "default")).stdout.strip()
+    for route in json.loads(said or "[]"):
+        if route.get("dev", "").startswith(tuple(name.rstrip("+") for name in BRIDGES)):
+            raise HostError(
+                f"the machine's own network is on `{route['dev']}`, which is named like a bridge of Docker's",
+                hint="rename that bridge (`br0` will do), or set `firewall = false` under [harden]",
+            )
 
 
 def _not_started(host: Reader) -> Drift | None:

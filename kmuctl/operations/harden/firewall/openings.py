@@ -46,8 +46,10 @@ def _configured(host: Reader) -> set[int]:
 
 
 def _listening(host: Reader) -> set[int]:
+    """On loopback stand what people forward through SSH."""
     lines = host.query(("ss", "-Hltnp")).stdout.splitlines()
-    return {int(line.split()[3].rpartition(":")[2]) for line in lines if '"sshd"' in line}
+    sockets = (line.split()[3].rpartition(":") for line in lines if '"sshd"' in line)
+    return {int(port) for address, _, port in sockets if not address.startswith(("127.", "[::1"))}
 
 
 def _by_socket(host: Reader) -> set[int]:

@@ -10,8 +10,9 @@ from kmuctl.model.step import Drift, Step, few
 from kmuctl.operations.harden import undo
 from kmuctl.operations.harden.firewall import live, ufw
 from kmuctl.operations.harden.firewall.openings import Opening, openings
+from kmuctl.operations.timers import systemctl
 
-NAME = "firewall"
+NAME, UNIT = "firewall", "ufw.service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class Differences:
     missing: list[Opening]
     outdated: list[Opening]
     enabled: bool
+    at_boot: bool
+    """systemd starts it; `ufw enable` does not see to that."""
     loaded: bool
     """The kernel has it all."""
 
@@ -35,6 +38,7 @@ class Differences:
     def __str__(self) -> str:
         causes = (
             "" if self.enabled else "to switch on",
+            "" if self.at_boot else "to start with the machine",
             "" if self.closed else "to close for all that is not allowed",
             "" if self.ipv6 else "to hold for IPv6 too",
             f"to open: {few(map(str, self.missing), most=12)}" if self.missing else "",
@@ -53,6 +57,7 @@ def differences(host: Reader, wanted: list[Opening]) -> Differences:
         missing=missing,
         outdated=told.outdated(wanted),
         enabled=told.enabled,
+        at_boot=host.query(("systemctl", "is-enabled", UNIT)).code == 0,
         loaded=told.enabled and _loaded(host, told, [opening for opening in wanted if opening not in missing]),
     )
 
@@ -75,7 +80,7 @@ def ufw_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
     def check(host: Reader) -> Drift | None:
         wanted = openings(stack, host)
         found = str(differences(host, wanted))
-        return undo.unsettled(host, NAME) or (Drift(found) if found else _remarks(host, wanted))
+        return undo.unsettled(host, NAME) or (Drift(found, hopeless=True) if found else _remarks(host, wanted))
 
     def apply(host: Host) -> None:
         wanted = openings(stack, host)
@@ -118,6 +123,8 @@ def _switch(host: Host, wanted: list[Opening]) -> None:
 
 
 def _change(host: Host, found: Differences) -> None:
+    if not found.at_boot:
+        systemctl(host, "enable", UNIT)
     for opening in found.missing:
         ufw.allow(host, opening)
     for opening in found.outdated:

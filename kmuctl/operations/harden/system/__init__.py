@@ -16,8 +16,11 @@ PACKAGES = (
     "unattended-upgrades",  # security updates while nobody looks
     "needrestart",  # and what runs uses them
     "apparmor",  # Docker confines containers with it
+    "chkrootkit",  # traces of known rootkits, looked for each night: `journalctl -u chkrootkit`
     "debsums",  # which files of packages somebody changed
     "libpam-passwdqc",  # passwords of accounts, for sudo, are none that can be guessed
+    "libpam-tmpdir",  # everybody's temporary files lie in a folder of their own
+    "apt-listchanges",  # what an update changes for the admin is shown at the update
     "sysstat",  # how busy it was last night
     "cron",  # sysstat's and debsums' own jobs
     "logrotate",  # logs do not fill the disk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from kmuctl.model.host import Host, Reader
@@ -14,10 +15,17 @@ from kmuctl.operations.harden.units import loaded_before
 SYSCTL = "/etc/sysctl.d/99-z-kmuctl.conf"
 JOURNALD = "/etc/systemd/journald.conf.d/kmuctl.conf"
 MODULES = "/etc/modprobe.d/kmuctl.conf"
-LIMITS, COREDUMP = "/etc/security/limits.d/kmuctl.conf", "/etc/systemd/coredump.conf.d/kmuctl.conf"
+CORES = {
+    "/etc/security/limits.d/kmuctl.conf": "system/limits.conf",  # whoever signs in
+    "/etc/systemd/coredump.conf.d/kmuctl.conf": "system/coredump.conf",  # services, where systemd collects them
+    "/etc/profile.d/kmuctl-cores.sh": "system/cores.sh",  # shells that no session of PAM began
+}
 AUDIT = "/etc/audit/rules.d/kmuctl.rules"
 ISSUES = ("/etc/issue", "/etc/issue.net")
 SYSSTAT = ("systemctl", "enable", "--now", "sysstat.service")
+LISTCHANGES = "/etc/apt/listchanges.conf.d/kmuctl.conf"
+HASHING = ("SHA_CRYPT_MIN_ROUNDS 65536", "SHA_CRYPT_MAX_ROUNDS 65536", "YESCRYPT_COST_FACTOR 8")
+"""A stolen hash takes eight times as long to guess; a sign-in still takes less than a second."""
 REPLACED = (b"Debian", b"Ubuntu", b"Private system of ")
 
 
@@ -25,11 +33,12 @@ def steps(stack: Stack, machine: Machine, *, after: tuple[str, ...]) -> Iterator
     yield _sysctl_step(machine, after=after)
     yield dropin_step("system:modules", {MODULES: rendered("system/modules.conf", machine=machine)})
     yield _journal_step()
-    cores = {LIMITS: rendered("system/limits.conf"), COREDUMP: rendered("system/coredump.conf")}
-    yield dropin_step("system:cores", cores)
+    yield dropin_step("system:cores", {path: rendered(template) for path, template in CORES.items()})
     yield _banner_step(rendered("system/issue", name=stack.site.name))
-    yield _default_step("system:sysstat", "/etc/default/sysstat", 'ENABLED="true"', SYSSTAT, after=after)
-    yield _default_step("system:debsums", "/etc/default/debsums", "CRON_CHECK=weekly", after=after)
+    yield _lines_step("system:sysstat", "/etc/default/sysstat", 'ENABLED="true"', load=(SYSSTAT,), after=after)
+    yield _lines_step("system:debsums", "/etc/default/debsums", "CRON_CHECK=weekly", after=after)
+    yield dropin_step("system:listchanges", {LISTCHANGES: rendered("system/listchanges.conf")}, after=after)
+    yield _lines_step("system:passwords", "/etc/login.defs", *HASHING, after=after)
     if not machine.container:
         yield _audit_step(after=after)
 
@@ -98,23 +107,28 @@ def _banner_step(text: bytes) -> Step:
     return Step(name="system:banner", check=check, apply=apply)
 
 
-def _default_step(name: str, path: str, line: str, *load: Command, after: tuple[str, ...]) -> Step:
-    """One assignment in a package's file below /etc/default, whose other lines stay."""
-    key = line.partition("=")[0]
+def _lines_step(name: str, path: str, *lines: str, load: tuple[Command, ...] = (), after: tuple[str, ...]) -> Step:
+    """These assignments in a package's own file, whose other lines stay."""
+    keys = {_key(line) for line in lines}
 
-    def lines(host: Reader) -> list[str]:
+    def present(host: Reader) -> list[str]:
         return (host.read(path) or b"").decode(errors="replace").splitlines()
 
     def check(host: Reader) -> Drift | None:
-        return None if line in lines(host) else Drift(f"to set in {path}: {line}")
+        missing = [line for line in lines if line not in present(host)]
+        return Drift(f"to set in {path}: {few(missing)}") if missing else None
 
     def apply(host: Host) -> None:
-        others = [old for old in lines(host) if not old.startswith(f"{key}=")]
-        host.write(path, "\n".join([*others, line, ""]).encode())
+        others = [line for line in present(host) if _key(line) not in keys]
+        host.write(path, "\n".join([*others, *lines, ""]).encode())
         for command in load:
             run(host, *command)
 
     return Step(name=name, check=check, apply=apply, after=after)
+
+
+def _key(line: str) -> str:
+    return re.split(r"[=\s]", line, maxsplit=1)[0]
 
 
 def _audit_step(*, after: tuple[str, ...]) -> Step:

@@ -14,8 +14,8 @@ from kmuctl.operations.timers import systemctl
 
 UNATTENDED = "/etc/apt/apt.conf.d/99kmuctl"
 NEEDRESTART = "/etc/needrestart/conf.d/kmuctl.conf"
-KEPT = ("docker-", "docker\\\\.io$", "containerd", "runc$")
-"""Begins of package names, as patterns; apt's own quoting takes one backslash away."""
+KEPT = ("docker-", "docker[.]io$", "containerd", "runc$")
+"""Patterns that the begin of a package's name fits."""
 TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 REBOOT = "/run/reboot-required"
 UPGRADE = ("--with-new-pkgs", "upgrade")

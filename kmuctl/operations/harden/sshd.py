@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator
@@ -218,7 +217,18 @@ def opens_shell(line: str) -> bool:
     if not found or line.startswith("#") or "command=" in line[: found.start(1)]:
         return False
     try:
-        blob = b64decode(found[2], validate=True)
+        return _strings(b64decode(found[2], validate=True))[:1] == [found[1].encode()]
     except Base64Error:
         return False
-    return len(blob) > 4 and blob[4 : 4 + struct.unpack(">I", blob[:4])[0]].decode(errors="replace") == found[1]
+
+
+def _strings(blob: bytes) -> list[bytes]:
+    """What a key consists of, each with its length before it (RFC 4251); [] when it is not whole."""
+    found: list[bytes] = []
+    while blob:
+        length = int.from_bytes(blob[:4], "big")
+        if len(blob) < 4 + length:
+            return []
+        found.append(blob[4 : 4 + length])
+        blob = blob[4 + length :]
+    return found if len(found) > 1 else []

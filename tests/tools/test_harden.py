@@ -1,0 +1,91 @@
+"""What `harden` writes, read by the programs that it is for."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kmuctl.drivers.local import LocalHost
+from kmuctl.operations.harden import sshd, undo
+from kmuctl.operations.harden.dropins import rendered
+from kmuctl.operations.harden.system.updates import KEPT
+from tests.tools.programs import program, run
+
+pytestmark = pytest.mark.tool
+
+CHANGE = undo.Guarded(name="ssh", files=("/etc/ssh/a b.conf", "/etc/it's"), restore=(("true", "a b"),), minutes=5)
+
+
+def test_sshd_accepts_our_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the algorithms of the OpenSSH that is here."""
+    for kind in sshd.HOST_KEYS:
+        run("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", tmp_path / f"ssh_host_{kind}_key")
+    keys = {kind: str(tmp_path / f"ssh_host_{kind}_key") for kind in sshd.HOST_KEYS}
+    monkeypatch.setattr(sshd, "host_key_files", lambda host: keys)
+    monkeypatch.setattr(sshd, "has_key", lambda host, user: True)
+    config = tmp_path / "sshd_config"
+    config.write_bytes(sshd.config(LocalHost()))
+    done = subprocess.run(
+        [program("/usr/sbin/sshd"), "-T", "-f", str(config)], capture_output=True, text=True, check=False
+    )
+    if "privilege separation directory" in done.stderr:
+        pytest.fail("no /run/sshd here: `mkdir /run/sshd`", pytrace=False)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.splitlines()
+    for name, values in sshd.settings(LocalHost()).items():
+        if name not in sshd.BY_HAND:
+            assert f"{name} {values[0].upper() if name == 'loglevel' else values[0]}" in shown
+
+
+def test_apt_reads_the_settings_of_unattended_upgrades(tmp_path: Path) -> None:
+    """And shows each line as it stands there: the check of the step compares them."""
+    content = rendered("system/unattended.conf", kept=KEPT, reboot="04:00")
+    config = tmp_path / "apt.conf"
+    config.write_bytes(content)
+    shown = run("apt-config", "-c", config, "dump").splitlines()
+    wanted = [line for line in content.decode().splitlines() if not line.startswith("//")]
+    assert set(wanted) <= set(shown)
+
+
+def test_systemd_accepts_the_units_of_an_undo(tmp_path: Path) -> None:
+    paths = [tmp_path / path.rpartition("/")[2] for path in undo.unit_files(CHANGE)]
+    for path, content in zip(paths, undo.unit_files(CHANGE).values(), strict=True):
+        path.write_bytes(content)
+    command = [program("systemd-analyze"), "verify", "--man=no", *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert [line for line in (done.stdout + done.stderr).splitlines() if "kmuctl-undo" in line] == []
+
+
+def test_the_undo_itself_works_in_a_plain_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names with blanks and quotes; run again, it does no harm."""
+    monkeypatch.setattr(undo, "STATE", str(tmp_path))
+    monkeypatch.setattr(undo, "FOLDER", str(tmp_path / "undo"))
+    monkeypatch.setattr(undo, "UNITS", str(tmp_path / "units"))
+    there, absent, ran = tmp_path / "there's one", tmp_path / "new one", tmp_path / "it ran"
+    folder = tmp_path / "undo/ssh"
+    folder.mkdir(parents=True)
+    (folder / "0").write_text("old")
+    there.write_text("new")
+    absent.write_text("new")
+    change = undo.Guarded(
+        name="ssh", files=(str(there), str(absent)), restore=(("cp", str(there), str(ran)),), minutes=5
+    )
+    script = undo.script(change, {str(there): "0", str(absent): ""})
+    (folder / "undo").write_bytes(script)
+    environment = {"PATH": f"{_without_systemd(tmp_path)}:/usr/bin:/bin"}
+    for _ in range(2):
+        subprocess.run(["sh", "-c", script.decode()], env=environment, capture_output=True, check=False)
+    assert (there.read_text(), absent.exists(), ran.read_text()) == ("old", False, "old")
+    assert (tmp_path / "undone-ssh").read_text().endswith("UTC\n")
+    assert not folder.exists()
+
+
+def _without_systemd(folder: Path) -> Path:
+    """A systemctl that does nothing."""
+    fake = folder / "bin/systemctl"
+    fake.parent.mkdir(exist_ok=True)
+    shutil.copy("/bin/true", fake)
+    return fake.parent
