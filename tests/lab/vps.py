@@ -31,13 +31,15 @@ UPRIGHT = ("running", "degraded")
 
 
 @contextmanager
-def network() -> Iterator[str]:
+def network(*, keep: bool = False) -> Iterator[None]:
     """The street on which the servers and their neighbours live, with both families of addresses."""
-    docker("network", "create", "--ipv6", "--subnet", SUBNET_6, NETWORK)
+    if run("docker", "network", "inspect", NETWORK).returncode:
+        docker("network", "create", "--ipv6", "--subnet", SUBNET_6, NETWORK)
     try:
-        yield NETWORK
+        yield
     finally:
-        docker("network", "rm", NETWORK)
+        if not keep:
+            docker("network", "rm", NETWORK)
 
 
 @dataclass(frozen=True)
@@ -176,18 +178,24 @@ def neighbour(name: str) -> Iterator[Neighbour]:
 
 
 @contextmanager
-def vps(suite: str, home: Path) -> Iterator[Vps]:
-    """A fresh server of this suite, up and waiting; nothing of it is left afterwards."""
+def vps(suite: str, home: Path, *, keep: bool = False) -> Iterator[Vps]:
+    """A fresh server of this suite, up and waiting; nothing of it is left afterwards, unless it is to be kept."""
     server = Vps(f"{PREFIX}{suite}", home)
+    if not (keep and server.key.exists() and server.inside("true").returncode == 0):
+        start(server, suite)
+    try:
+        yield server
+    finally:
+        if not keep:
+            remove(server.name)
+
+
+def start(server: Vps, suite: str) -> None:
     remove(server.name)
     make_key(server)
     docker("run", *options(suite, server.name), f"kmuctl-lab/vps-{suite}")
-    try:
-        server.wait_for_boot()
-        server.open_for("root")
-        yield server
-    finally:
-        remove(server.name)
+    server.wait_for_boot()
+    server.open_for("root")
 
 
 def options(suite: str, name: str) -> list[str]:

@@ -42,7 +42,7 @@ class Admin:
     def environment(self) -> dict[str, str]:
         """No agent and no settings of the person who runs the tests."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SSH_", "KMUCTL_"))}
-        return {**kept, "HOME": str(self.server.home), "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+        return {**kept, "HOME": str(self.server.home), "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "TERM": "dumb"}
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "kmuctl", "--site", str(self.file), *arguments]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from tests.lab.stack import docker
 from tests.lab.vps import Neighbour, Vps, kernel_kept, neighbour, network, vps
 from tests.scenarios.admin import Admin
 
+KEPT = os.environ.get("KMUCTL_LAB_VPS", "")
+"""A folder: servers and their admins' homes stay for the next run."""
 SUITES = ("bookworm", "trixie")
 WITHOUT_CALLS_AND_MAIL = ("jitsi", "coturn", "stalwart")
 OWN_IMAGE = "valkey/valkey:9.1.1"
@@ -36,7 +40,7 @@ def compose_plugin() -> str:
 def street(engine: None) -> Iterator[None]:
     if not shutil.which("ssh"):
         pytest.skip("no ssh on this machine")
-    with kernel_kept(), network():
+    with kernel_kept(), network(keep=bool(KEPT)):
         yield
 
 
@@ -61,7 +65,8 @@ def suite(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def server(street: None, suite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vps]:
-    with vps(suite, tmp_path_factory.mktemp(f"laptop-{suite}")) as server:
+    home = Path(KEPT, suite) if KEPT else tmp_path_factory.mktemp(f"laptop-{suite}")
+    with vps(suite, home, keep=bool(KEPT)) as server:
         yield server
 
 
@@ -69,12 +74,12 @@ def server(street: None, suite: str, tmp_path_factory: pytest.TempPathFactory) -
 def admin(server: Vps, suite: str) -> Admin:
     """With a site file: a small site on Debian 12, everything on Debian 13."""
     admin = Admin(server, server.home / "acme")
-    made = admin.kmuctl(
-        "init", "--directory", str(admin.folder), "--trial", "--yes", "--host", server.url(),
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    if suite == "bookworm":
-        admin.edit(small)
+    if not admin.file.exists():
+        where = ("--directory", str(admin.folder), "--host", server.url())
+        made = admin.kmuctl("init", "--trial", "--yes", *where)
+        assert made.returncode == 0, made.stderr
+        if suite == "bookworm":
+            admin.edit(small)
     return admin
 
 
@@ -88,6 +93,8 @@ def own_engine(admin: Admin, suite: str) -> dict[str, Any]:
     if suite != "bookworm":
         return {}
     server = admin.server
+    if server.inside("docker", "inspect", "own").returncode == 0:
+        return server.container("own")
     server.say("sh", "-c", "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install docker.io")
     server.say("mkdir", "-p", PLUGINS)
     docker("cp", compose_plugin(), f"{server.name}:{PLUGINS}/docker-compose")
