@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import tomlkit
 from kmuctl.model.site import load_site
 from kmuctl.model.stack import Stack
 from kmuctl.services import NAMES, stack_of
-from tests.lab.stack import Run, report
+from tests.lab.stack import Run, eventually, report
 from tests.lab.vps import Vps
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,7 @@ class Admin:
             for part in _shown(ours):
                 said += part
                 if question in said and not typed:
+                    eventually(lambda: not _echoes(ours), every=0.05, what="what is typed now is unseen")
                     os.write(ours, f"{answer}\n".encode())
                     typed = True
             os.close(ours)
@@ -108,6 +110,10 @@ class Admin:
         document: Any = tomlkit.parse(self.file.read_text())
         change(document)
         self.file.write_text(tomlkit.dumps(document))
+
+
+def _echoes(terminal: int) -> bool:
+    return bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
 
 
 def _shown(terminal: int) -> Iterator[str]:

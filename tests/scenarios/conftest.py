@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.images import BUILT_BY_KMUCTL, PARENTS
 from tests.lab.stack import docker
 from tests.lab.vps import Neighbour, Vps, kernel_kept, neighbour, network, vps
 from tests.scenarios.admin import Admin
@@ -22,7 +23,7 @@ WITHOUT_CALLS_AND_MAIL = ("jitsi", "coturn", "stalwart")
 OWN_IMAGE = "valkey/valkey:9.1.1"
 OWN_SETTINGS = {"log-level": "warn", "log-opts": {"max-size": "5m"}}
 PLUGINS = "/usr/local/lib/docker/cli-plugins"
-ORDER = ("test_arrival", "test_lock_out", "test_harden")
+ORDER = ("test_arrival", "test_lock_out", "test_harden", "test_site", "test_attackers", "test_changes")
 """A server's life: fresh, hardened, running the site, attacked, changed."""
 
 
@@ -117,3 +118,18 @@ def hardened(admin: Admin, suite: str, own_engine: dict[str, Any]) -> Admin:
         done = admin.typing("deploy-password", "Password of deploy", *way)
     assert done.returncode == 0, done.stdout + done.stderr
     return admin
+
+
+@pytest.fixture(scope="session")
+def running(hardened: Admin) -> Admin:
+    """Everything of the site is up: a small one on Debian 12, all of it on Debian 13."""
+    hardened.server.load(*local_images(hardened))
+    done = hardened.kmuctl("up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return hardened
+
+
+def local_images(admin: Admin) -> list[str]:
+    """What no registry could bring: all but what kmuctl builds itself, and what it builds that from."""
+    wanted = {container.image for service in admin.stack.services for container in service.containers}
+    return sorted(image for image in wanted if not image.startswith(BUILT_BY_KMUCTL)) + list(PARENTS)
