@@ -1,1 +1,1 @@
-"""How things are done: the local machine, Docker, PostgreSQL."""
+"""How things are done: this machine, or a server over SSH; Docker, PostgreSQL, HTTP and TLS on either."""

@@ -29,7 +29,7 @@ class PostgresCluster:
             "SELECT datname, rolname, datcollate, has_database_privilege('public', datname, 'CONNECT')"
             " FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba"
         )
-        with self._superuser(password) as connection:
+        with self._superuser(password, recent=True) as connection:
             rows = connection.execute(query).fetchall()
         return {name: DatabaseFact(owner, collation, public) for name, owner, collation, public in rows}
 
@@ -37,7 +37,7 @@ class PostgresCluster:
         from psycopg import OperationalError
 
         try:
-            with self._connect(role, role, password):
+            with self._connect(role, role, password, recent=True):
                 return True
         except OperationalError as error:
             if REFUSED.search(str(error)):
@@ -69,11 +69,11 @@ class PostgresCluster:
             connection.execute(SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(Identifier(name)))
 
     @contextmanager
-    def _superuser(self, password: str) -> Iterator[Connection]:
+    def _superuser(self, password: str, *, recent: bool = False) -> Iterator[Connection]:
         from psycopg import OperationalError
 
         try:
-            with self._connect(SUPERUSER, "postgres", password) as connection:
+            with self._connect(SUPERUSER, "postgres", password, recent=recent) as connection:
                 yield connection
         except OperationalError as error:
             if REFUSED.search(str(error)):
@@ -83,11 +83,11 @@ class PostgresCluster:
                 ) from None
             raise _unreachable(error) from None
 
-    def _connect(self, user: str, database: str, password: str) -> Connection:
+    def _connect(self, user: str, database: str, password: str, *, recent: bool) -> Connection:
         import psycopg
 
         try:
-            place = self._reach(SERVER, PORT)
+            place = self._reach(SERVER, PORT, recent=recent)
         except ConnectionError as error:
             raise _unreachable(error) from None
         if place is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from kmuctl.model.site import load_site
 from kmuctl.services import NAMES
 from tests.cli.runner import init, kmuctl, program, site_file
 from tests.fakes import FakeHost
-from tests.operations.scenes import running
+from tests.operations.scenes import empty, running
 from tests.support import CORE
 
 ADDRESS = "ssh://root@203.0.113.9"
@@ -108,3 +109,23 @@ def test_a_link_that_breaks_is_told_with_what_is_certain(server: FakeHost, monke
     said = kmuctl("--host", ADDRESS, "status", code=1).stderr
     assert said.startswith("error: the connection to root@203.0.113.9 broke at a request to the Docker engine: it may ")
     assert isinstance(LinkLost("x", "y", begun=False), HostError) is False
+
+
+def test_up_over_a_link_that_breaks(server: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done before is counted, nothing more is begun, and the next `up` goes on."""
+    site_file()
+    fresh = empty()
+    monkeypatch.setattr(way, "_connected", lambda address: fresh)
+
+    def lost(reference: str) -> None:
+        raise LinkLost("root@203.0.113.9", "a request to the Docker engine", begun=True)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(fresh.engine, "pull", lost)
+        result = kmuctl("--host", ADDRESS, "up", code=1)
+    assert (
+        "the connection to root@203.0.113.9 broke at a request to the Docker engine: it may have begun" in result.stderr
+    )
+    assert re.match(r"not done: \d failed, \d+ wait for them, \d+ changed; the next `kmuctl up` goes on", result.stdout)
+    assert fresh.engine.made == {}
+    assert kmuctl("--host", ADDRESS, "up").stdout.startswith("done: ")

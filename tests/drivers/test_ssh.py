@@ -450,6 +450,15 @@ def test_opensshs_own_file(tmp_path: Path) -> None:
     assert settings_of("ssh://direct", config=config).jumps == ()
 
 
+def test_files_that_opensshs_own_file_includes(tmp_path: Path) -> None:
+    """As other tools leave them there; a file that includes itself is no endless one."""
+    (tmp_path / "more.d").mkdir()
+    (tmp_path / "more.d/vps").write_text(f"Host vps\n  HostName 203.0.113.7\nInclude {tmp_path}/config\n")
+    (tmp_path / "config").write_text("Include more.d/* none.d/*\nHost *\n  User kim\n")
+    found = settings_of("ssh://vps", config=tmp_path / "config")
+    assert (found.host, found.user) == ("203.0.113.7", "kim")
+
+
 def test_a_file_of_opensshs_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("Host vps\n Port many\n")
     with pytest.raises(ConfigError, match="`many` is no port of a server"):

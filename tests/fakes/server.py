@@ -58,6 +58,7 @@ KNOWN_ALGORITHMS = {
 INSTALLED = ("base-files", "openssh-server", "systemd")
 BRINGS: dict[str, dict[str, str]] = {
     "sysstat": {"/etc/default/sysstat": '# as the package has it\nENABLED="false"\n'},
+    "chkrootkit": {"/usr/bin/as": ""},
     "debsums": {"/etc/default/debsums": "CRON_CHECK=never\n"},
     "cron": {"/etc/crontab": "17 * * * * root run-parts /etc/cron.hourly\n", "/etc/cron.d/e2scrub_all": "\n"},
 }
@@ -113,6 +114,8 @@ class Server(FakeHost):
             "getent": self.getent, "gpasswd": self.gpasswd, "docker": self.docker, "dockerd": self.dockerd,
             "chmod": self.chmod, "cp": self.copy, "mv": self.copy, "test": self.test,
             "swapon": self.swapon, "fallocate": self.fallocate, "mkswap": lambda words: Answer(0, ""),
+            "dpkg-statoverride": lambda words: self.chmod(words[-2:]),
+            "readlink": lambda words: Answer(0, f"{words[-1]}\n"),
             "augenrules": self.augenrules, "auditctl": lambda words: Answer(0, self.audit_rules),
             "id": lambda words: Answer(0, "0\n"), "iptables": lambda words: NOT_FOUND,
             "iptables-save": lambda words: NOT_FOUND, "ip6tables-save": lambda words: NOT_FOUND,
@@ -270,7 +273,7 @@ class Apt:
         for name in packages:
             self.installed.add(name)
             for path, text in BRINGS.get(name, {}).items():
-                self.host.write(path, text.encode())
+                self.host.write(path, text.encode(), mode=0o755 if path.startswith("/usr/bin/") else 0o644)
             if name in STARTS:
                 self.host.systemd.start(STARTS[name])
         return Answer(0, "")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import idna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmuctl.model.errors import ConfigError
+from kmuctl.model.errors import ConfigError, Problems
 from kmuctl.model.site import Names, check_site, read_site
 from kmuctl.model.values import DOMAIN_LENGTH, HOST_LENGTH, RESERVED_USERS, ascii_domain, user_name
 from kmuctl.services import NAMES
@@ -166,3 +168,29 @@ def test_a_domain_is_ascii_or_a_value_error(text: str) -> None:
 @given(st.from_regex(r"\A[a-zäöü0-9]([a-zäöü0-9]{0,10}[a-zäöü0-9])?\.(de|example)\Z"))
 def test_ordinary_german_domains_work(text: str) -> None:
     assert idna.decode(ascii_domain(text)) == text
+
+
+@pytest.mark.parametrize("user", ["admin", "debian", "ubuntu", "_apt", "max-m"])
+def test_the_machines_own_users_have_other_names_than_people(user: str) -> None:
+    """K27."""
+    assert site(harden={"docker_users": [user]}).harden.docker_users == (user,)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [
+        (
+            {"docker_users": ["Max"]},
+            "harden.docker_users.0: `Max` is not a name of a user of the server, like `debian`",
+        ),
+        ({"docker_source": "snap"}, 'harden.docker_source: must be "docker" or "distro"'),
+        ({"allow": ["office"]}, "harden.allow.0: `office` is not an address or network"),
+        ({"undo_minutes": 0}, "harden.undo_minutes: must be at least 1"),
+        ({"reboot": "4"}, "harden.reboot: `4` is not a time of day, like `02:30`"),
+        ({"fierwall": False}, "harden.fierwall: unknown key: did you mean `firewall`?"),
+    ],
+)
+def test_what_harden_does_not_understand(wanted: dict[str, Any], line: str) -> None:
+    with pytest.raises(Problems) as caught:
+        site(harden=wanted)
+    assert caught.value.found == [line]

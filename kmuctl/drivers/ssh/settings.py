@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ KNOWN_HOSTS = (Path("~/.ssh/known_hosts"), Path("~/.ssh/known_hosts2"))
 KEYS = ("id_rsa", "id_ecdsa", "id_ed25519")
 """What OpenSSH tries when nothing is said, of the kinds that paramiko reads."""
 CONNECT_SECONDS = 15
+MOST_INCLUDES = 16
+"""OpenSSH's own limit of files within files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +77,30 @@ def _parts(address: str) -> tuple[str, str, str]:
 def _lookup(path: Path, name: str) -> Mapping[str, Any]:
     import paramiko
 
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise ConfigError(f"cannot read `{path}`: {error.strerror}") from None
+    text = "\n".join(_lines(path, path.parent))
     try:
         return paramiko.SSHConfig.from_text(text).lookup(name)
     except (paramiko.SSHException, ValueError, ImportError) as error:
         raise ConfigError(f"`{path}` cannot be read as ssh does: {error}", hint="mend that file") from None
+
+
+def _lines(path: Path, folder: Path, depth: int = 0) -> Iterator[str]:
+    """The file's, with those that it includes in their places: paramiko reads one file only."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise ConfigError(f"cannot read `{path}`: {error.strerror}") from None
+    for line in text.splitlines():
+        included = re.fullmatch(r"\s*include[\s=]+(.+)", line, re.IGNORECASE)
+        if included is None or depth == MOST_INCLUDES:
+            yield line
+            continue
+        for pattern in included[1].split():
+            place = folder / Path(pattern.strip('"')).expanduser()
+            for found in sorted(Path("/").glob(str(place.absolute())[1:])):
+                yield from _lines(found, folder, depth + 1)
 
 
 def _port(text: str) -> int:

@@ -12,7 +12,7 @@ from kmuctl.model.machine import Machine
 from kmuctl.model.stack import Stack
 from kmuctl.operations.harden import undo
 from kmuctl.operations.harden.firewalls import other_firewalls
-from kmuctl.operations.preflight import free_disk, memory
+from kmuctl.operations.preflight import Problem, free_disk, memory
 from kmuctl.operations.timers import has_systemd
 
 CODENAMES = {
@@ -25,8 +25,6 @@ NEEDED_DISK = 2048
 CLOCK_SECONDS = 60
 WRITTEN = ("/etc", "/usr", "/var")
 """Where packages and settings go."""
-Fault = tuple[str, str]
-"""What is wrong, and what helps."""
 
 
 def examine(host: Reader) -> Machine:
@@ -63,7 +61,7 @@ def preflight(stack: Stack, host: Reader, machine: Machine, *, force: bool = Fal
     return [*_warnings(stack, host, machine)]
 
 
-def _unknown(machine: Machine) -> Iterator[Fault]:
+def _unknown(machine: Machine) -> Iterator[Problem]:
     wanted = CODENAMES.get((machine.distribution, machine.version))
     if wanted is None:
         yield f"it runs {machine}; kmuctl knows {KNOWN}", "take one of these, or try `kmuctl harden --force`"
@@ -75,7 +73,7 @@ def _unknown(machine: Machine) -> Iterator[Fault]:
         yield f"its architecture is {machine.architecture}; the images exist for {known}", "take another server"
 
 
-def _unfit(host: Reader) -> Iterator[Fault]:
+def _unfit(host: Reader) -> Iterator[Problem]:
     if not has_systemd(host):
         yield "systemd does not run here", "take a server that boots with systemd"
     for folder in WRITTEN:
@@ -87,7 +85,7 @@ def _unfit(host: Reader) -> Iterator[Fault]:
             yield f"{free} MiB free on the disk of `{mount}`: {NEEDED_DISK} MiB are needed", "free some space"
 
 
-def _taken(stack: Stack, host: Reader) -> Iterator[Fault]:
+def _taken(stack: Stack, host: Reader) -> Iterator[Problem]:
     """What others have set up, and would be in each other's way with ours."""
     wanted = stack.site.harden
     if wanted.docker and host.facts(["/snap/docker"]):

@@ -51,7 +51,9 @@ def test_old_lists_prove_nothing() -> None:
     host = Server()
     go(host, SYSTEM)
     host.clock += 2 * 86400
-    assert plan(host, SYSTEM)["system:upgrades"].cause == "the package lists are older than a day"
+    assert (
+        plan(host, SYSTEM)["system:upgrades"].cause == "the package lists are older than a day, or than their sources"
+    )
 
 
 def test_offline_is_said_with_its_cause_and_stops_only_what_installs() -> None:
@@ -198,6 +200,15 @@ def test_what_others_need_not_see(path: str) -> None:
     host = Server()
     go(host, SYSTEM)
     assert host.facts([path])[path].mode & 0o007 == 0
+
+
+@pytest.mark.parametrize(("compiles", "mode"), [(False, 0o750), (True, 0o755)])
+def test_the_assembler_is_for_root_where_nobody_compiles(compiles: bool, mode: int) -> None:
+    host = Server()
+    if compiles:
+        host.write("/usr/bin/gcc", b"", mode=0o755)
+    go(host, SYSTEM)
+    assert host.facts(["/usr/bin/as"])["/usr/bin/as"].mode == mode
 
 
 def small() -> Server:

@@ -41,4 +41,5 @@ def system(stack: Stack, machine: Machine) -> Iterator[Step]:
         yield clock.step()
         yield from swap.steps(machine)
     yield permissions.step(after=installed)
+    yield permissions.assembler_step(after=installed)
     yield updates.reboot_step()

@@ -20,6 +20,7 @@ MODES = {
 
 
 HOME, HOME_MODE = "/home/", 0o750
+ASSEMBLER, COMPILER = "/usr/bin/as", "/usr/bin/gcc"
 
 
 def step(*, after: tuple[str, ...]) -> Step:
@@ -42,3 +43,21 @@ def _wanted(host: Reader) -> dict[str, int]:
     accounts = (line.split(":") for line in host.query(("getent", "passwd")).stdout.splitlines())
     homes = [account[5] for account in accounts if len(account) == 7 and account[5].startswith(HOME)]
     return MODES | dict.fromkeys(homes, HOME_MODE)
+
+
+def assembler_step(*, after: tuple[str, ...]) -> Step:
+    """It came with chkrootkit and builds exploits too. Where somebody compiles, it stays for all."""
+
+    def check(host: Reader) -> Drift | None:
+        facts = host.facts([ASSEMBLER, COMPILER])
+        if COMPILER in facts or ASSEMBLER not in facts:
+            return None
+        return Drift("anybody may use it, and nobody compiles here") if facts[ASSEMBLER].mode & 0o007 else None
+
+    def apply(host: Host) -> None:
+        """By dpkg, so that an update leaves it so."""
+        target = host.query(("readlink", "--canonicalize", ASSEMBLER)).stdout.strip()
+        override = ("--force-statoverride-add", "--update", "--add", "root", "root", "0750", target)
+        run(host, "dpkg-statoverride", *override)
+
+    return Step(name="system:assembler", check=check, apply=apply, after=after)

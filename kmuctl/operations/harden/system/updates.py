@@ -27,7 +27,7 @@ def upgrades_step() -> Step:
     def check(host: Reader) -> Drift | None:
         if waiting := _waiting(host):
             return Drift(f"{len(waiting)} updates wait: {few(waiting)}")
-        return Drift("the package lists are older than a day") if apt.stale(host) else None
+        return Drift("the package lists are older than a day, or than their sources") if apt.stale(host) else None
 
     def apply(host: Host) -> None:
         apt.update(host)
