@@ -342,6 +342,30 @@ def test_a_link_that_is_broken_before(own: Sshd, host: SshHost) -> None:
         host.write("/nowhere/file", b"x")
 
 
+def test_a_link_that_breaks_under_a_program_in_the_foreground(
+    own: Sshd, host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threading.Timer(0.3, cut, (own,)).start()
+    with Path(os.devnull).open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        with pytest.raises(LinkLost, match="broke at `sleep`"):
+            host.foreground(("sleep", "20"), {})
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_whenever_it_breaks_it_is_told_as_that(own: Sshd, moment: int, tmp_path: Path) -> None:
+    """And never as an error of the file system or of a service."""
+    host = own.host()
+    threading.Timer(moment * 0.01, cut, (own,)).start()
+    with pytest.raises(LinkLost):
+        for number in range(1000):
+            host.write(f"{tmp_path}/file", b"x")
+            host.facts([f"{tmp_path}/file", "/nowhere"])
+            with host.lock(f"{tmp_path}/lock", f"{number}"):
+                host.read(f"{tmp_path}/file")
+    host.close()
+
+
 def test_a_lock_is_free_when_the_link_breaks(own: Sshd, host: SshHost, tmp_path: Path) -> None:
     """And its holder does not fail at the end because of it."""
     other = own.host()

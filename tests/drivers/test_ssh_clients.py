@@ -20,15 +20,16 @@ from kmuctl.drivers.tls import TlsClient
 from kmuctl.model.errors import HostError, LinkLost
 from kmuctl.model.host import Call, Door, Reply
 from kmuctl.operations.certificates import serial
-from tests.drivers.sshd import Sshd, sshd
+from tests.drivers.sshd import Answers, Sshd, sshd
 from tests.drivers.test_host_contract import Text
 from tests.drivers.test_http import HANG_UP, Server, call, server
-from tests.drivers.test_ssh import cut
+from tests.drivers.test_ssh import cut, may, own, reachable, user
 from tests.drivers.test_tls import MAIL, Keyring, listening, tables  # type: ignore[attr-defined]
 
 pytestmark = pytest.mark.tool
 web = server
 """An HTTP server on loopback, which the link leads to."""
+__all__ = ["own", "reachable", "user"]  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +172,18 @@ def test_the_engine(host: SshHost) -> None:
     assert host.engine.image("no/such:image") is None
     assert "bridge" in host.engine.networks()
     assert host.engine.containers("no-such-project") == {}
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_engine_through_sudo(reachable: Sshd, user: str) -> None:
+    """The password goes first on the stream, and is none of the engine's."""
+    may("ALL")
+    people = Answers(secrets={"sudo": "old wine"})
+    connected = reachable.host(people, user=user)
+    assert "bridge" in connected.engine.networks()
+    assert connected.engine.image("no/such:image") is None
+    connected.close()
+    assert len(people.asked) == 1
 
 
 @pytest.mark.usefixtures("engine")

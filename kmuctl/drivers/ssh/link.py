@@ -79,22 +79,26 @@ class Link:
     @contextmanager
     def session(self, command: str, what: str, *, terminal: tuple[str, int, int] | None = None) -> Iterator[Channel]:
         """A channel on which the command runs; with a `terminal` of this kind and size."""
+        channel = self._session(what)
+        try:
+            self._start(channel, command, what, terminal)
+            yield channel
+        finally:
+            self._sessions.give_back(channel)
+
+    def _start(self, channel: Channel, command: str, what: str, terminal: tuple[str, int, int] | None) -> None:
         from paramiko import SSHException
 
-        channel = self._session(what)
         try:
             if terminal:
                 kind, width, height = terminal
                 channel.get_pty(kind, width, height)
             self.count()
             channel.exec_command(command)
-            yield channel
-        except (SSHException, EOFError) as error:
+        except (SSHException, EOFError, OSError) as error:
             if self.breaks():
                 raise self.lost(what, begun=True) from None
             raise HostError(f"{self.settings} does not run commands: {error}") from None
-        finally:
-            self._sessions.give_back(channel)
 
     def _session(self, what: str) -> Channel:
         try:

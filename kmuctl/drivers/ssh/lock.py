@@ -33,7 +33,7 @@ def held(shell: Shell, path: str, holder: str) -> Iterator[None]:
     with shell.session(("sh", "-c", HOLD, "sh", path, holder)) as channel:
         first = channel.recv(len(HELD))
         if first != HELD:
-            raise _not_held(channel, path, first)
+            raise _not_held(shell, channel, path, first)
         done = Event()
         thread = Thread(target=_show_life, args=(channel, done), daemon=True)
         thread.start()
@@ -57,9 +57,12 @@ def _let_go(channel: Channel) -> None:
         channel.recv_exit_status()
 
 
-def _not_held(channel: Channel, path: str, first: bytes) -> Exception:
+def _not_held(shell: Shell, channel: Channel, path: str, first: bytes) -> Exception:
     text = first + b"".join(iter(lambda: channel.recv(1024), b""))
-    if channel.recv_exit_status() == TAKEN:
+    code = channel.recv_exit_status()
+    if code == -1 and shell.link.breaks():
+        return shell.link.lost(f"locking `{path}`", begun=True)
+    if code == TAKEN:
         hint = "wait until it is done, then run this again"
         return Busy(f"another kmuctl is at work here: {text.decode(errors='replace')}", hint=hint)
     errors = b"".join(iter(lambda: channel.recv_stderr(1024), b"")).decode(errors="replace").strip()

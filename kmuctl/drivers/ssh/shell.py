@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
@@ -76,7 +76,7 @@ class Shell:
     def session(self, command: Sequence[str]) -> Iterator[Channel]:
         """A channel to a command that runs as long as it likes."""
         with self.link.session(self.line(command), f"`{_shortened(command)}`") as channel:
-            if self._sudo.password:
+            with suppress(OSError):  # whoever reads from it next sees that it is closed
                 channel.sendall(self._sudo.password)
             yield channel
 

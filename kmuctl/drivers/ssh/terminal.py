@@ -74,9 +74,10 @@ def _exchange(channel: Channel) -> None:
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
         if sys.stdin in ready:
-            if typed := os.read(sys.stdin.fileno(), PIECE):
+            typed = os.read(sys.stdin.fileno(), PIECE)
+            with suppress(OSError):  # a channel that closed is seen by the next look
                 channel.sendall(typed)
-            else:
+            if not typed:
                 watched.remove(sys.stdin)
 
 
