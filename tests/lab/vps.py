@@ -16,8 +16,8 @@ from typing import Any
 from tests.lab.distance import HERE, distance
 from tests.lab.stack import Run, docker, eventually, run
 
-NETWORK, SUBNET_6 = "kmuctl-lab-vps", "fd00:6b6d:75::/64"
 PREFIX = "kmuctl-lab-vps-"
+SUBNETS_6 = {"bookworm": "fd00:6b6d:12::/64", "trixie": "fd00:6b6d:13::/64"}
 CAPABILITIES = ("--cap-add=ALL", "--cap-drop=SYS_RESOURCE")
 """Not --privileged: where the machine itself lacks SYS_RESOURCE, it cannot give it away."""
 UNCONFINED = ("--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined")
@@ -31,15 +31,16 @@ UPRIGHT = ("running", "degraded")
 
 
 @contextmanager
-def network(*, keep: bool = False) -> Iterator[None]:
-    """The street on which the servers and their neighbours live, with both families of addresses."""
-    if run("docker", "network", "inspect", NETWORK).returncode:
-        docker("network", "create", "--ipv6", "--subnet", SUBNET_6, NETWORK)
+def network(suite: str, *, keep: bool = False) -> Iterator[str]:
+    """The street on which a server and its neighbours live, with both families of addresses."""
+    name = PREFIX + suite
+    if run("docker", "network", "inspect", name).returncode:
+        docker("network", "create", "--ipv6", "--subnet", SUBNETS_6[suite], name)
     try:
-        yield
+        yield name
     finally:
         if not keep:
-            docker("network", "rm", NETWORK)
+            docker("network", "rm", name)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Neighbour:
     """Another host on the network: what it reaches is open."""
 
     name: str
+    network: str
 
     def inside(self, *command: str, stdin: str = "", within: float = 300) -> Run:
         return run("docker", "exec", "--interactive", self.name, *command, stdin=stdin, within=within)
@@ -67,7 +69,7 @@ class Neighbour:
 
     @property
     def _network(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(docker("inspect", self.name))[0]["NetworkSettings"]["Networks"][NETWORK]
+        found: dict[str, Any] = json.loads(docker("inspect", self.name))[0]["NetworkSettings"]["Networks"][self.network]
         return found
 
     def reaches(self, address: str, port: int) -> bool:
@@ -165,11 +167,11 @@ class Vps(Neighbour):
 
 
 @contextmanager
-def neighbour(name: str) -> Iterator[Neighbour]:
+def neighbour(street: str, name: str) -> Iterator[Neighbour]:
     """A host that does nothing by itself."""
-    host = Neighbour(PREFIX + name)
+    host = Neighbour(f"{street}-{name}", street)
     remove(host.name)
-    start = ("--detach", "--name", host.name, "--network", NETWORK, "--cap-add=NET_ADMIN", "--init")
+    start = ("--detach", "--name", host.name, "--network", street, "--cap-add=NET_ADMIN", "--init")
     docker("run", *start, NEIGHBOUR_IMAGE, "sleep", "infinity")
     try:
         yield host
@@ -178,9 +180,9 @@ def neighbour(name: str) -> Iterator[Neighbour]:
 
 
 @contextmanager
-def vps(suite: str, home: Path, *, keep: bool = False) -> Iterator[Vps]:
+def vps(suite: str, street: str, home: Path, *, keep: bool = False) -> Iterator[Vps]:
     """A fresh server of this suite, up and waiting; nothing of it is left afterwards, unless it is to be kept."""
-    server = Vps(f"{PREFIX}{suite}", home)
+    server = Vps(f"{street}-server", street, home)
     if not (keep and server.key.exists() and server.inside("true").returncode == 0):
         start(server, suite)
     try:
@@ -193,15 +195,15 @@ def vps(suite: str, home: Path, *, keep: bool = False) -> Iterator[Vps]:
 def start(server: Vps, suite: str) -> None:
     remove(server.name)
     make_key(server)
-    docker("run", *options(suite, server.name), f"kmuctl-lab/vps-{suite}")
+    docker("run", *options(suite, server), f"kmuctl-lab/vps-{suite}")
     server.wait_for_boot()
     server.open_for("root")
 
 
-def options(suite: str, name: str) -> list[str]:
-    disks = [f"--volume={name}-{disk}:{path}" for disk, path in DISKS.items()]
+def options(suite: str, server: Vps) -> list[str]:
+    disks = [f"--volume={server.name}-{disk}:{path}" for disk, path in DISKS.items()]
     groups = [f"--volume={cgroups(suite)}:{CGROUPS}:rw", "--cgroupns=host"]
-    who = ["--detach", "--name", name, "--hostname", suite, "--network", NETWORK]
+    who = ["--detach", "--name", server.name, "--hostname", suite, "--network", server.network]
     return [*who, *groups, *disks, *CAPABILITIES, *UNCONFINED, *MEMORY]
 
 
@@ -212,6 +214,7 @@ def cgroups(suite: str) -> Path:
 
 def make_key(server: Vps) -> None:
     server.key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    server.key.unlink(missing_ok=True)
     made = run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "admin@laptop", "-f", str(server.key))
     assert made.returncode == 0, made.stderr
 

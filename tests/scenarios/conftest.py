@@ -37,37 +37,38 @@ def compose_plugin() -> str:
     return docker("info", "--format", path).strip()
 
 
-@pytest.fixture(scope="session")
-def street(engine: None) -> Iterator[None]:
-    if not shutil.which("ssh"):
-        pytest.skip("no ssh on this machine")
-    with kernel_kept(), network(keep=bool(KEPT)):
-        yield
-
-
-@pytest.fixture(scope="session")
-def stranger(street: None) -> Iterator[Neighbour]:
-    """Another host, that means no good."""
-    with neighbour("stranger") as host:
-        yield host
-
-
-@pytest.fixture(scope="session")
-def visitor(street: None) -> Iterator[Neighbour]:
-    """Another host, that means no harm."""
-    with neighbour("visitor") as host:
-        yield host
-
-
 @pytest.fixture(scope="session", params=SUITES)
 def suite(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def server(street: None, suite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vps]:
+def street(engine: None, suite: str) -> Iterator[str]:
+    """The network that a server and its neighbours share."""
+    if not shutil.which("ssh"):
+        pytest.skip("no ssh on this machine")
+    with kernel_kept(), network(suite, keep=bool(KEPT)) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def stranger(street: str) -> Iterator[Neighbour]:
+    """Another host, that means no good."""
+    with neighbour(street, "stranger") as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def visitor(street: str) -> Iterator[Neighbour]:
+    """Another host, that means no harm."""
+    with neighbour(street, "visitor") as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def server(suite: str, street: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vps]:
     home = Path(KEPT, suite) if KEPT else tmp_path_factory.mktemp(f"laptop-{suite}")
-    with vps(suite, home, keep=bool(KEPT)) as server:
+    with vps(suite, street, home, keep=bool(KEPT)) as server:
         yield server
 
 
