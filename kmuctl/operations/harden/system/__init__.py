@@ -12,6 +12,7 @@ from kmuctl.operations.harden.system import clock, permissions, settings, swap, 
 
 PACKAGES = (
     "ca-certificates",  # what is fetched over https can be checked
+    "python3-venv",  # kmuctl itself, which its timers call here
     "restic",  # backups
     "unattended-upgrades",  # security updates while nobody looks
     "needrestart",  # and what runs uses them
