@@ -154,6 +154,11 @@ class Vps(Neighbour):
             yield f"ssh://{user}@{HERE}:{port}"
         self.known_hosts.write_text(known)
 
+    def install(self, *packages: str) -> None:
+        """What the admin wanted, before or beside kmuctl."""
+        script = 'apt-get -qq update && apt-get -qq -y --no-install-recommends install "$@"'
+        self.say("env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", script, "sh", *packages)
+
     def container(self, name: str) -> dict[str, Any]:
         """What the server's own engine knows of it."""
         found: dict[str, Any] = json.loads(self.say("docker", "inspect", name))[0]

@@ -97,7 +97,7 @@ def own_engine(admin: Admin, suite: str) -> dict[str, Any]:
     server = admin.server
     if server.inside("docker", "inspect", "own").returncode == 0:
         return server.container("own")
-    server.say("sh", "-c", "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install docker.io")
+    server.install("docker.io")
     server.say("mkdir", "-p", PLUGINS)
     docker("cp", compose_plugin(), f"{server.name}:{PLUGINS}/docker-compose")
     server.inside("sh", "-c", "cat >/etc/docker/daemon.json", stdin=json.dumps(OWN_SETTINGS))

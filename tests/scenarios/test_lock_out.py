@@ -20,7 +20,6 @@ WATCH = """
 until test -e /var/lib/kmuctl/undo/$1/undo; do sleep 0.02; done
 kill -STOP "$(systemctl show --property=MainPID --value ssh)"
 """
-UFW = "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install ufw >/dev/null 2>&1"
 STATE = "sha256sum /etc/ssh/sshd_config.d/* /etc/ssh/sshd_config /etc/default/ufw /etc/ufw/*.rules /etc/ufw/ufw.conf"
 
 
@@ -66,7 +65,7 @@ def killed_before_the_confirmation(admin: Admin, part: str, changed: Callable[[]
 @pytest.fixture(scope="module")
 def before(admin: Admin) -> str:
     admin.server.trust()
-    admin.server.say("sh", "-c", UFW)
+    admin.server.install("ufw")
     return admin.server.say("sh", "-c", STATE)
 
 
