@@ -7,6 +7,7 @@ kmuctl's back, as the provider's console does.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ UNCONFINED = ("--security-opt=seccomp=unconfined", "--security-opt=systempaths=u
 MEMORY = ("--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp")
 DISKS = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd"}
 """An overlay cannot lie on an overlay."""
+ENTER = ("nsenter", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd")
+ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8")
 CGROUPS, UNIFIED = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")
 NEIGHBOUR_IMAGE = "kmuctl-lab/vps-trixie"
 UPRIGHT = ("running", "degraded")
@@ -51,7 +54,14 @@ class Neighbour:
     network: str
 
     def inside(self, *command: str, stdin: str = "", within: float = 300) -> Run:
-        return run("docker", "exec", "--interactive", self.name, *command, stdin=stdin, within=within)
+        return run(*self.way_in(), *command, stdin=stdin, within=within)
+
+    def way_in(self) -> tuple[str, ...]:
+        """`docker exec` puts a process into the container's cgroup, and version 2 refuses that where a nested engine
+        has spread controllers below.
+        """
+        process = docker("inspect", "--format", "{{.State.Pid}}", self.name).strip()
+        return (*ENTER, f"--target={process}", "--", "env", "--ignore-environment", *ENVIRONMENT)
 
     def say(self, *command: str) -> str:
         """What a command that must succeed prints."""
@@ -166,8 +176,8 @@ class Vps(Neighbour):
 
     def load(self, *images: str) -> None:
         """Local images into the server's own engine: no registry is within reach."""
-        script = 'docker save "$@" | docker exec --interactive "$0" docker load --quiet'
-        done = run("bash", "-o", "pipefail", "-c", script, self.name, *images, within=1200)
+        script = f'docker save "$@" | {shlex.join(self.way_in())} docker load --quiet'
+        done = run("bash", "-o", "pipefail", "-c", script, "bash", *images, within=1200)
         assert done.returncode == 0, done.stderr
 
 
