@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("kmuctl", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kmuctl")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    sys.argv[0] = pytest.__file__  # a worker has none, and a timer's units name the program that made them
 
 
 @pytest.fixture(scope="session")

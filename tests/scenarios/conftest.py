@@ -28,11 +28,6 @@ ORDER = ("test_arrival", "test_lock_out", "test_harden", "test_site", "test_atta
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One after another for each server; two processes (`-n 2 --dist loadgroup`) share the servers between them."""
-    for item in items:
-        for suite in SUITES:
-            if f"[{suite}" in item.name:
-                item.add_marker(pytest.mark.xdist_group(suite))
     items.sort(key=lambda item: ORDER.index(item.path.stem) + 1 if item.path.stem in ORDER else 0)
 
 
@@ -42,7 +37,7 @@ def compose_plugin() -> str:
     return docker("info", "--format", path).strip()
 
 
-@pytest.fixture(scope="session", params=SUITES)
+@pytest.fixture(scope="session", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SUITES])
 def suite(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
