@@ -37,7 +37,7 @@ def compose_plugin() -> str:
     return docker("info", "--format", path).strip()
 
 
-@pytest.fixture(scope="session", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SUITES])
+@pytest.fixture(scope="session", params=SUITES)
 def suite(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
