@@ -14,7 +14,10 @@ from tests.scenarios.admin import Admin
 
 pytestmark = [pytest.mark.lab, pytest.mark.scenario]
 
-TRACES = r"find /etc /home /opt /root /usr/local /var/lib -xdev -newer /proc/1 -type f -printf '%p %T@ %s\n' | sort"
+TRACES = r"""
+find /etc /home /opt /root /usr/local /var/lib -xdev -newer /proc/1 -type f -not -path '/var/lib/systemd/*' \
+    -printf '%p %T@ %s\n' | sort
+"""
 CLOSE_PORT = ("INPUT", "-p", "tcp", "--dport", "9999", "-j", "DROP")
 
 
