@@ -155,6 +155,6 @@ def _pieces(channel: Channel, *, of_errors: bool = False) -> Iterator[bytes]:
 
 def _feed(channel: Channel, stdin: bytes) -> None:
     """A command that ends before it has read everything is no error of ours."""
-    with suppress(OSError):
+    with suppress(OSError, EOFError):
         channel.sendall(stdin)
         channel.shutdown_write()
