@@ -112,7 +112,7 @@ class Server(FakeHost):
             "apt-config": self.apt.config, "/usr/lib/apt/apt-helper": self.apt.helper,
             "sysctl": self.sysctl, "/usr/sbin/sshd": self.sshd, "ssh": self.ssh, "ssh-keygen": self.keygen,
             "getent": self.getent, "gpasswd": self.gpasswd, "docker": self.docker, "dockerd": self.dockerd,
-            "chmod": self.chmod, "cp": self.copy, "mv": self.copy, "test": self.test,
+            "find": self.find, "chmod": self.chmod, "cp": self.copy, "mv": self.copy, "test": self.test,
             "swapon": self.swapon, "fallocate": self.fallocate, "mkswap": lambda words: Answer(0, ""),
             "dpkg-statoverride": lambda words: self.chmod(words[-2:]),
             "readlink": lambda words: Answer(0, f"{words[-1]}\n"),
@@ -216,7 +216,13 @@ class Server(FakeHost):
         return Answer(0, "")
 
     def test(self, words: Words) -> Answer:
-        return Answer(0, "")
+        return Answer(int(words[0] == "-e" and words[1] not in self.nodes), "")
+
+    def find(self, words: Words) -> Answer:
+        """Which of these files a process has open."""
+        folder, *_ = words
+        links = [self.text(f"{folder}/{name}") for name in self.tree(folder)]
+        return Answer(0, "".join(f"{folder}/3\n" for link in links if link in words))
 
     def fallocate(self, words: Words) -> Answer:
         self.write(words[-1], b"")

@@ -26,7 +26,12 @@ PROXIED: dict[str, Any] = {"network": {"trusted_proxies": ["192.0.2.10"]}}
 
 @pytest.fixture
 def host() -> FakeHost:
-    return FakeHost()
+    return with_test(FakeHost())
+
+
+def with_test(host: FakeHost) -> FakeHost:
+    host.programs["test"] = lambda words: Answer(int(words[1] not in host.nodes), "")
+    return host
 
 
 @pytest.fixture
@@ -81,7 +86,7 @@ def test_the_second_run_changes_nothing(host: FakeHost, server: FakeFail2ban) ->
 
 
 def test_the_empty_log_is_no_obstacle_for_up() -> None:
-    host = empty()
+    host = with_test(empty())
     FakeFail2ban(host)
     harden(host)
     go_up(host)

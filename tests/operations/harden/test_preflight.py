@@ -68,7 +68,7 @@ def test_all_problems_come_at_once() -> None:
     host = Server()
     host.remove("/run/systemd/system")
     host.make_folder("/snap/docker", mode=0o755, uid=0)
-    host.programs["test"] = lambda words: answering(int(words[1] == "/etc"))
+    host.programs["test"] = lambda words: answering(int(words == ("-w", "/etc")))
     host.programs["df"] = lambda words: answering(0, "Filesystem\n/dev/a 9 9 1024000 99% /var\n")
     host.programs["iptables"] = lambda words: answering(4)
     lines = refusal(host).message.splitlines()

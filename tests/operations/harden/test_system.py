@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -88,9 +89,27 @@ def test_another_one_at_work_with_packages_is_waited_for_and_named(monkeypatch: 
     host = Server()
     host.write("/proc/locks", b"1: POSIX  ADVISORY  WRITE 812 fe:01:4711 0 EOF\n")
     host.write("/proc/812/comm", b"unattended-upgr\n")
+    host.write("/proc/812/fd/3", b"/var/lib/dpkg/lock-frontend")
     outcome = plan(host, SYSTEM)["apt:free"]
     assert outcome.cause == "`unattended-upgr` (process 812) is at work with packages"
     assert outcome.step.deadline == 600
+
+
+def test_a_lock_among_others_of_one_process_counts() -> None:
+    """unattended-upgrades holds one of its own besides dpkg's."""
+    host = Server()
+    locks = "1: POSIX  ADVISORY  WRITE 812 fe:01:{} 0 EOF\n2: POSIX  ADVISORY  WRITE 812 00:19:{} 0 EOF\n"
+    host.write("/proc/812/fd/3", b"/var/lib/dpkg/lock")
+    for numbers in ((4711, 99), (99, 4712)):
+        host.write("/proc/locks", locks.format(*numbers).encode())
+        assert plan(host, SYSTEM)["apt:free"].state is State.CHANGE
+
+
+def test_a_file_elsewhere_with_the_same_number_is_no_lock() -> None:
+    host = Server()
+    host.write("/proc/locks", b"1: POSIX  ADVISORY  WRITE 812 00:1a:4711 0 EOF\n")
+    host.write("/proc/812/fd/3", b"/run/other.lock")
+    assert plan(host, SYSTEM)["apt:free"].state is State.OK
 
 
 def test_cloud_init_is_waited_for() -> None:
@@ -181,6 +200,13 @@ def test_the_journal_reads_its_limits() -> None:
     assert causes(go(host, SYSTEM)) == {"system:journal": "the journal has not read its settings yet"}
 
 
+def test_a_clock_that_was_set_back_restarts_nothing() -> None:
+    host = Server()
+    go(host, SYSTEM)
+    host.nodes[settings.JOURNALD] = replace(host.nodes[settings.JOURNALD], written=host.clock + 3600)
+    assert causes(go(host, SYSTEM)) == {}
+
+
 def test_a_banner_of_the_admins_own_stays() -> None:
     host = Server()
     host.write("/etc/issue.net", b"Hands off!\n")
@@ -225,6 +251,18 @@ def test_a_small_machine_gets_swap_that_comes_back_at_boot() -> None:
     assert host.text("/etc/fstab") == f"/dev/vda1 / ext4 defaults 0 1\n{swap.LINE}\n"
     assert host.facts([swap.PATH])[swap.PATH].mode == 0o600
     assert causes(go(host, SYSTEM)) == {}
+
+
+def test_swap_is_not_read_to_see_that_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 GiB at each look."""
+    host = small()
+    facts = host.facts
+    monkeypatch.setattr(host, "facts", lambda paths: facts(path for path in paths if path != swap.PATH))
+    go(host, SYSTEM)
+    assert causes(go(host, SYSTEM)) == {}
+    host.write("/proc/swaps", b"Filename Type Size Used Priority\n")
+    host.programs["fallocate"] = lambda words: Answer(1, "", "it is there")
+    assert causes(go(host, SYSTEM)) == {"system:swap": "no swap on this small machine: to make 2048 MiB"}
 
 
 def test_swap_of_the_admins_own_is_enough() -> None:
