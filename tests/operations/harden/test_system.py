@@ -176,6 +176,57 @@ def test_kernel_settings_are_in_force_not_only_written() -> None:
     assert host.kernel["kernel.kptr_restrict"] == "2"
 
 
+@pytest.mark.parametrize(("present", "after"), [("0", "1"), ("1", "1"), ("2", "2"), ("3", "3")])
+def test_more_than_the_least_stays(present: str, after: str) -> None:
+    """An admin who forbids even more keeps it, now and at boot: that file comes before all others."""
+    host = Server()
+    host.kernel["kernel.yama.ptrace_scope"] = present
+    go(host, SYSTEM)
+    assert host.kernel["kernel.yama.ptrace_scope"] == after
+    assert "ptrace" not in host.text(settings.SYSCTL)
+    assert causes(go(host, SYSTEM)) == {}
+
+
+def test_kernel_settings_that_are_refused_are_tried_once() -> None:
+    host = Server()
+    host.locked_keys = {"vm.swappiness"}
+    tries: list[str] = []
+
+    def sysctl(words: tuple[str, ...]) -> Answer:
+        if "-p" in words:
+            tries.append(words[-1])
+        return host.sysctl(words)
+
+    host.programs["sysctl"] = sysctl
+    assert go(host, SYSTEM)["system:sysctl"].state is State.FAILED
+    assert tries == [settings.SYSCTL]
+
+
+def test_ubuntus_reporter_of_crashes_is_off_for_good() -> None:
+    host = Server(distribution="ubuntu", version="24.04", codename="noble")
+    host.systemd.start("apport.service")
+    assert go(host, SYSTEM)["system:apport"].cause == "it keeps memory of programs that crash"
+    assert "apport.service" in host.systemd.masked
+    assert causes(go(host, SYSTEM)) == {}
+    assert "system:apport" not in plan(Server(), SYSTEM)
+
+
+def test_folders_are_watched_that_come_later() -> None:
+    """The kernel takes a path that is not there for a file."""
+    host = Server()
+    asked = {path for path in settings.AUDITED if f"-w {path} " in rendered("system/audit.rules").decode()}
+    assert asked == {*settings.AUDITED}
+    missing: list[set[str]] = []
+
+    def augenrules(words: tuple[str, ...]) -> Answer:
+        missing.append(asked - host.nodes.keys())
+        return host.augenrules(words)
+
+    host.programs["augenrules"] = augenrules
+    go(host, SYSTEM)
+    assert missing == [set()]
+
+
 def test_docker_keeps_what_it_needs_of_the_kernel() -> None:
     wanted = settings.values(rendered("system/sysctl.conf").decode())
     assert not [key for key in wanted if "forward" in key]
