@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,13 @@ def test_a_file_that_the_engine_has_not_read_is_read() -> None:
     host.write(PATH, b"{}")
     host.write(PATH, text.encode())
     assert causes(go(host, DISTRO)) == {"docker:settings": "the engine has not read its settings yet"}
+
+
+def test_a_clock_that_was_set_back_does_not_restart_the_engine() -> None:
+    host = installed()
+    go(host, DISTRO)
+    host.nodes[PATH] = replace(host.nodes[PATH], written=host.clock + 3600)
+    assert causes(go(host, DISTRO)) == {}
 
 
 def test_a_stopped_engine_runs_again() -> None:

@@ -100,6 +100,15 @@ def test_caddy_s_log_is_left_alone(host: FakeHost, server: FakeFail2ban) -> None
     assert host.text(LOG) == "a line\n"
 
 
+def test_caddy_s_log_is_not_read_to_see_that_it_is_there(
+    host: FakeHost, server: FakeFail2ban, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harden(host)
+    facts = host.facts
+    monkeypatch.setattr(host, "facts", lambda paths: facts(path for path in paths if path != LOG))
+    assert states(harden(host)) == [State.OK, State.OK]
+
+
 def test_a_server_that_does_not_start_is_told_with_its_last_words(host: FakeHost, server: FakeFail2ban) -> None:
     harden(host)
     server.state, server.jails = "failed", {}

@@ -279,6 +279,15 @@ def test_what_others_need_not_see(path: str) -> None:
     assert host.facts([path])[path].mode & 0o007 == 0
 
 
+def test_the_boot_loaders_file_is_left_to_its_program() -> None:
+    """update-grub opens it to all again with each kernel: we would never come to an end."""
+    host = Server()
+    host.write("/boot/grub/grub.cfg", b"", mode=0o444)
+    go(host, SYSTEM)
+    assert host.facts(["/boot/grub/grub.cfg"])["/boot/grub/grub.cfg"].mode == 0o444
+    assert causes(go(host, SYSTEM)) == {}
+
+
 @pytest.mark.parametrize(("compiles", "mode"), [(False, 0o750), (True, 0o755)])
 def test_the_assembler_is_for_root_where_nobody_compiles(compiles: bool, mode: int) -> None:
     host = Server()
