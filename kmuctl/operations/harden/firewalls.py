@@ -13,7 +13,7 @@ from kmuctl.operations.harden.bridges import EXACT
 OURS = re.compile(r"ufw6?-|DOCKER|KMUCTL|f2b-|ts-|LIBVIRT_")
 """Chains of ufw, Docker, ours, fail2ban, and those of Tailscale and libvirt, which get along with each other."""
 BRIDGE = re.compile(rf"-[io] ({EXACT})\b")
-WAY = re.compile(r"-A FORWARD .*-[io] \S+ .*-j ACCEPT$")
+WAY = re.compile(r"-A FORWARD ([^!]* )?-[io] \S+ [^!]*-j ACCEPT$")
 """What a VPN or a virtual machine needs, by the name of its interface: wg-quick's guides have it so."""
 TABLES = {"filter", "nat", "mangle", "raw", "security"}
 """Those that iptables keeps in nftables; a table of another name is somebody's own."""
