@@ -51,8 +51,8 @@ def test_apt_reads_the_settings_of_unattended_upgrades(tmp_path: Path) -> None:
 
 
 def test_systemd_accepts_the_units_of_an_undo(tmp_path: Path) -> None:
-    paths = [tmp_path / path.rpartition("/")[2] for path in undo.unit_files(CHANGE)]
-    for path, content in zip(paths, undo.unit_files(CHANGE).values(), strict=True):
+    paths = [tmp_path / path.rpartition("/")[2] for path in undo.unit_files("ssh", 5)]
+    for path, content in zip(paths, undo.unit_files("ssh", 5).values(), strict=True):
         path.write_bytes(content)
     command = [program("systemd-analyze"), "verify", "--man=no", *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
