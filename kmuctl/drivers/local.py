@@ -25,6 +25,8 @@ from kmuctl.model.errors import Busy, HostError
 from kmuctl.model.host import Answer, Content, Entry, Fact
 from kmuctl.model.stack import PROJECT
 
+SIGN_IN, SIGN_INS = "/proc/self/sessionid", "/run/systemd/sessions"
+"""The number of the sign-in that a process comes from; what systemd knows of each."""
 SSHD_NAMES = ("sshd", "sshd-session")
 """Of the process that each connection has; the second one's since OpenSSH 9.8."""
 
@@ -55,13 +57,12 @@ class LocalHost:
 
     def entry(self) -> Entry:
         user = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-        session = _session(os.getpid())
+        session, since = _session(os.getpid()), _signed_in(os.getpid())
         if not session:
-            return Entry(user=user, session=_remote_login())
+            return Entry(user=user, session="sshd" if since else _remote_login(), since=since)
         connection = session["SSH_CONNECTION"]
         client, _, _, port = connection.split()
         by_key = _by_key(session.get("SSH_USER_AUTH", ""))
-        since = _signed_in(os.getpid())
         return Entry(user=user, ssh_port=int(port), client=client, session=connection, by_key=by_key, since=since)
 
     def enter_again(self) -> bool:
@@ -239,8 +240,8 @@ def _remote_login() -> str:
     The kernel remembers the sign-in of each process, also in a tmux that root's shell started.
     """
     with suppress(OSError):
-        number = Path("/proc/self/sessionid").read_text(encoding="ascii").strip()
-        if "REMOTE=1" in Path(f"/run/systemd/sessions/{number}").read_text(errors="replace").splitlines():
+        number = Path(SIGN_IN).read_text(encoding="ascii").strip()
+        if "REMOTE=1" in Path(SIGN_INS, number).read_text(errors="replace").splitlines():
             return f"sign-in {number}"
     return ""
 
