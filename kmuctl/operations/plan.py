@@ -46,10 +46,10 @@ def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Ge
     """Make every step hold, and look again after each change.
 
     Yields news of running steps, and one Outcome for each step as it is decided. All are looked at first, at once: a
-    host may be far away. What holds then, and comes after nothing that does not, is decided. Of the others a step starts
-    when all steps it comes `after` hold; when one of them fails it is blocked, and whatever does not depend on it goes on.
-    Once the link to the host is lost nothing more is begun. Closing the generator ends all waiting, and starts
-    nothing more.
+    host may be far away. What holds then, and comes after nothing that does not, is decided. Of the others a step
+    starts when all steps it comes `after` hold; when one of them fails it is blocked, and whatever does not depend on
+    it goes on. Once the link to the host is lost nothing more is begun. Closing the generator ends all waiting, and
+    starts nothing more.
     """
     waiting = _known_order(steps)
     decided: dict[str, State] = {}
