@@ -38,8 +38,8 @@ class FakePython:
                 target = self.links.get(path, path)
                 return Answer(0, f"{target}\n") if target in self.host.nodes else Answer(1, "")
             case ("readlink", path):
-                target = self.links.get(path) if path in self.host.nodes else None
-                return Answer(0, f"{target}\n") if target else Answer(1, "")
+                linked = path in self.links and path in self.host.nodes
+                return Answer(0, f"{self.links[path]}\n") if linked else Answer(1, "")
             case ("python3", "-c", _):
                 return self._python()
             case ("find", folder, "-mindepth", "1", "-maxdepth", "1", "-print0"):
