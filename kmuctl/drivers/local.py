@@ -27,6 +27,8 @@ from kmuctl.model.stack import PROJECT
 
 
 class LocalHost:
+    at_once = 6
+
     @cached_property
     def engine(self) -> DockerEngine:
         return DockerEngine()

@@ -12,6 +12,7 @@ from time import monotonic
 from kmuctl.model.errors import HostError, KmuError, LinkLost
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.step import Drift, Outcome, State, Step, Working, wait_only
+from kmuctl.operations.glance import glance
 
 WORKERS = 6
 POLL_SECONDS = 0.5
@@ -23,9 +24,9 @@ GRACE_SECONDS = 1.0
 
 def survey(steps: Iterable[Step], host: Reader) -> list[Outcome]:
     """What `converge` would do, and why. Changes nothing."""
-    pool = ThreadPoolExecutor(WORKERS)
+    pool, seen = ThreadPoolExecutor(host.at_once), glance(host)
     try:
-        return list(pool.map(lambda step: _look(step, host), steps))
+        return list(pool.map(lambda step: _look(step, seen), steps))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nobody waits for looks that did not begin
 

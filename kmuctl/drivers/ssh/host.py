@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
 ENGINE = ("docker", "system", "dial-stdio")
-QUESTIONS = 5
+QUESTIONS = 4
 """To the engine at a time: each keeps a session of its own, and sshd takes ten."""
 RECENT = 3.0
 """Seconds for which a container's address is taken to be still its own, where nothing is changed."""
@@ -53,6 +53,8 @@ class _Text:
 
 class SshHost:
     """Connects when it is made. `close` leaves nothing behind, here or there."""
+
+    at_once = 16
 
     def __init__(self, settings: Settings, people: People) -> None:
         self._people = people
