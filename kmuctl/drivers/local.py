@@ -32,6 +32,8 @@ SSHD_NAMES = ("sshd", "sshd-session")
 
 
 class LocalHost:
+    at_once = 6
+
     @cached_property
     def engine(self) -> DockerEngine:
         return DockerEngine()
@@ -96,12 +98,10 @@ class LocalHost:
         target = Path(path)
         beside = target.with_name(f".{target.name}.new")
         try:
-            if _holds(target, content):
-                _hand_over(target, mode, uid)
+            if _kept(target, content, mode, uid):
                 return
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write_private(beside, content)
-            _hand_over(beside, mode, uid)
+            _write_private(beside, content, mode, uid)
             beside.replace(target)
         except OSError as error:
             with suppress(OSError):
@@ -133,7 +133,7 @@ class LocalHost:
     def make_folder(self, path: str, *, mode: int, uid: int) -> None:
         try:
             Path(path).mkdir(parents=True, exist_ok=True)
-            _hand_over(Path(path), mode, uid)
+            _hand_over(path, mode, uid)
         except OSError as error:
             raise _io_error("make", path, error) from None
 
@@ -148,22 +148,30 @@ class LocalHost:
             raise _io_error("remove", error.filename or path, error) from None
 
 
-def _holds(path: Path, content: bytes) -> bool:
-    return path.is_file() and not path.is_symlink() and path.read_bytes() == content
+def _kept(path: Path, content: bytes, mode: int, uid: int) -> bool:
+    """What holds it already gets mode and owner: the very file that was read, whoever puts a link there meanwhile."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+        same = stream.read() == content
+        if same:
+            _hand_over(stream.fileno(), mode, uid)
+        return same
 
 
-def _hand_over(path: Path, mode: int, uid: int) -> None:
+def _hand_over(file: int | str, mode: int, uid: int) -> None:
     if os.geteuid() == 0:
-        os.chown(path, uid, uid)
-    path.chmod(mode)
+        os.chown(file, uid, uid)
+    os.chmod(file, mode)  # noqa: PTH101 (a path has no handle)
 
 
-def _write_private(path: Path, content: bytes) -> None:
+def _write_private(path: Path, content: bytes, mode: int, uid: int) -> None:
     """Nobody else can read the file at any moment; it is on the disk when this returns."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(content)
         stream.flush()
+        _hand_over(stream.fileno(), mode, uid)
         os.fsync(stream.fileno())
 
 

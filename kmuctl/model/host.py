@@ -237,6 +237,10 @@ class Cluster(ClusterReader, Protocol):
 
 class Reader(Protocol):
     @property
+    def at_once(self) -> int:
+        """How many may look at it at a time: most of them wait, where the way is long."""
+
+    @property
     def engine(self) -> EngineReader: ...
     @property
     def cluster(self) -> ClusterReader: ...

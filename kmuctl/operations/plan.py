@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event, Thread
@@ -12,6 +12,7 @@ from time import monotonic
 from kmuctl.model.errors import HostError, KmuError, LinkLost
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.step import Drift, Outcome, State, Step, Working, wait_only
+from kmuctl.operations.glance import glance
 
 WORKERS = 6
 POLL_SECONDS = 0.5
@@ -23,9 +24,9 @@ GRACE_SECONDS = 1.0
 
 def survey(steps: Iterable[Step], host: Reader) -> list[Outcome]:
     """What `converge` would do, and why. Changes nothing."""
-    pool = ThreadPoolExecutor(WORKERS)
+    pool, seen = ThreadPoolExecutor(host.at_once), glance(host)
     try:
-        return list(pool.map(lambda step: _look(step, host), steps))
+        return list(pool.map(lambda step: _look(step, seen), steps))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nobody waits for looks that did not begin
 
@@ -42,23 +43,31 @@ def _look(step: Step, host: Reader) -> Outcome:
     return Outcome(step, State.BLOCKED if drift.unknown else State.CHANGE, drift.cause)
 
 
+def _look_calmly(step: Step, host: Reader) -> Outcome:
+    try:
+        return _look(step, host)
+    except LinkLost as error:
+        return Outcome(step, State.FAILED, error.message, error.hint)
+
+
 def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Generator[Outcome | Working, None, None]:
     """Make every step hold, and look again after each change.
 
     Yields news of running steps, and one Outcome for each step as it is decided. All are looked at first, at once: a
-    host may be far away. What holds then, and comes after nothing that does not, is decided. Of the others a step starts
-    when all steps it comes `after` hold; when one of them fails it is blocked, and whatever does not depend on it goes on.
-    Once the link to the host is lost nothing more is begun. Closing the generator ends all waiting, and starts
-    nothing more.
+    host may be far away. What holds then, and comes after nothing that does not, is decided. Of the others one starts
+    when all steps it comes `after` hold; when one of them fails it is blocked, and whatever does not depend on it
+    goes on. Once the link to the host is lost nothing more is begun. Closing the generator ends all waiting, and
+    starts nothing more.
     """
     waiting = _known_order(steps)
     decided: dict[str, State] = {}
-    for outcome in _glance([*waiting.values()], host):
-        if outcome.state is State.OK and decided.keys() >= {*outcome.step.after}:
-            decided[waiting.pop(outcome.step.name).name] = State.OK
-            yield outcome
     crew = _Crew(host)
     try:
+        seen = yield from _first_looks([*waiting.values()], crew, host)
+        for step in [*waiting.values()]:
+            if seen[step.name].state is State.OK and decided.keys() >= {*step.after}:
+                decided[waiting.pop(step.name).name] = State.OK
+                yield seen[step.name]
         while waiting or crew.running:
             if crew.lost:
                 yield from (
@@ -75,12 +84,19 @@ def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Ge
         crew.dismiss()
 
 
-def _glance(steps: list[Step], host: Host) -> list[Outcome]:
-    """Nothing where the link is lost: the first step that starts says so."""
-    try:
-        return survey(steps, host)
-    except LinkLost:
-        return []
+def _first_looks(steps: list[Step], crew: _Crew, host: Host) -> Generator[Working, None, dict[str, Outcome]]:
+    """How every step is before anything is done, by name."""
+    seen: dict[str, Outcome] = {}
+    picture = glance(host)
+    while steps or crew.running:
+        while steps and len(crew.running) < host.at_once:
+            crew.look(steps.pop(0), picture)
+        for event in crew.news():
+            if isinstance(event, Outcome):
+                seen[event.step.name] = event
+            else:
+                yield event
+    return seen
 
 
 def _known_order(steps: Iterable[Step]) -> dict[str, Step]:
@@ -118,9 +134,17 @@ class _Crew:
         self._said: queue.SimpleQueue[Outcome | Working | BaseException] = queue.SimpleQueue()
         self._beat = monotonic() + BEAT_SECONDS
 
+    def look(self, step: Step, host: Reader) -> None:
+        """Only look; what cannot be seen now is looked at again when the step starts."""
+        self._begin(step, lambda: _look_calmly(step, host))
+
     def start(self, step: Step, broken: list[str]) -> None:
+        blocked = Outcome(step, State.BLOCKED, f"after {broken[0]}") if broken else None
+        self._begin(step, lambda: blocked or self._make_hold(step))
+
+    def _begin(self, step: Step, work: Callable[[], Outcome]) -> None:
         self.running[step.name] = Working(step, "looking"), monotonic()
-        self._threads.append(Thread(target=self._bring, args=(step, broken), name=step.name, daemon=True))
+        self._threads.append(Thread(target=self._bring, args=(step, work), name=step.name, daemon=True))
         self._threads[-1].start()
 
     def dismiss(self) -> None:
@@ -145,10 +169,10 @@ class _Crew:
             del self.running[said.step.name]
         return [said]
 
-    def _bring(self, step: Step, broken: list[str]) -> None:
+    def _bring(self, step: Step, work: Callable[[], Outcome]) -> None:
         started = monotonic()
         try:
-            outcome = Outcome(step, State.BLOCKED, f"after {broken[0]}") if broken else self._make_hold(step)
+            outcome = work()
         except LinkLost as error:
             self.lost = True
             self._stop.set()

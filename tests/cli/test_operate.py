@@ -143,10 +143,10 @@ def test_pull_fetches_images_again(up: FakeHost) -> None:
     """D34: all that a registry has; the plan says so."""
     kmuctl("up")
     assert "change  image:caddy:2.11.7  (to fetch again)\n" in kmuctl("up", "--pull", "--dry-run").stdout
-    del up.engine.images["caddy:2.11.7"]["id"]
+    up.engine.images["caddy:2.11.7"]["id"] = "sha256:old"
     result = kmuctl("up", "--pull")
     assert "change  image:caddy:2.11.7  (to fetch again)\n" in result.stderr
-    assert "id" in up.engine.images["caddy:2.11.7"]
+    assert up.engine.images["caddy:2.11.7"]["id"] != "sha256:old"
     assert "kmuctl-panel" not in result.stderr
 
 

@@ -14,7 +14,8 @@ import pytest
 from kmuctl.drivers import local
 from kmuctl.drivers.local import LocalHost
 from kmuctl.drivers.ssh.host import SshHost
-from tests.drivers.sshd import Sshd
+from kmuctl.model.errors import HostError, Unreachable
+from tests.drivers.sshd import Sshd, allow, sshd
 from tests.lab.stack import eventually
 
 ENTRY = (
@@ -87,3 +88,19 @@ def test_a_root_shell_in_a_tmux_is_not_the_console(tmp_path: Path, monkeypatch: 
     assert LocalHost().entry().console
     (tmp_path / "sessionid").write_text("4294967295")
     assert LocalHost().entry().console
+
+
+@pytest.mark.tool
+def test_an_sshd_that_is_away_is_told_from_one_that_refuses(tmp_path: Path) -> None:
+    """After a change only the first is asked again: fail2ban counts refusals."""
+    with sshd(tmp_path) as server:
+        connected = server.host()
+        allow(server.folder)
+        with pytest.raises(HostError, match="none of the keys") as refused:
+            connected.enter_again()
+        server.process.terminate()
+        server.process.wait()
+        with pytest.raises(Unreachable, match="the connection is refused"):
+            connected.enter_again()
+        connected.close()
+    assert not isinstance(refused.value, Unreachable)

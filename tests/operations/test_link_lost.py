@@ -42,7 +42,7 @@ def test_nothing_more_is_begun() -> None:
 
 def test_nobody_waits_for_a_deadline() -> None:
     """A service that restarts is waited for; a host that is gone is not."""
-    looks = iter([Drift("to do"), Drift("it is starting")])
+    looks = iter([Drift("to do"), Drift("to do"), Drift("it is starting")])
 
     def check(host: Reader) -> Drift | None:
         return next(looks, None) or lose(host)
@@ -57,17 +57,19 @@ def test_nobody_waits_for_a_deadline() -> None:
 
 def test_what_is_at_work_ends_by_itself() -> None:
     """Its own answer counts: it may have been done."""
-    lost = Event()
+    begun, lost = Event(), Event()
 
     def slow(host: Host) -> None:
+        begun.set()
         assert lost.wait(10)
 
-    def break_off(host: Reader) -> Drift | None:
+    def break_off(host: Host) -> None:
+        assert begun.wait(10)
         lost.set()
-        return lose(host)
+        lose(host)
 
     at_work = step("at work", apply=slow, check=lambda host: None if lost.is_set() else Drift("to do"))
-    outcomes = bring([at_work, step("lost", check=break_off)], FakeHost())
+    outcomes = bring([at_work, step("lost", apply=break_off)], FakeHost())
     assert (outcomes["at work"].state, outcomes["lost"].state) == (State.CHANGE, State.FAILED)
 
 

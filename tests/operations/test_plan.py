@@ -124,12 +124,12 @@ def test_the_deadline_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(events[-1], Outcome)
     assert events[-1].cause == "missing (waited 60 s)"
     assert {event.cause for event in events if isinstance(event, Working)} == {"missing"}
-    assert len(looks) == 7
+    assert len(looks) == 8
 
 
 def test_a_service_that_restarts_meanwhile_is_waited_for() -> None:
     """It cannot be asked for a moment; what refuses for good is said at once."""
-    looks = iter([Drift("old"), HostError("no answer", hint="wait"), HostError("no answer"), None])
+    looks = iter([Drift("old"), Drift("old"), HostError("no answer", hint="wait"), HostError("no answer"), None])
 
     def check(host: Reader) -> Drift | None:
         found = next(looks)
@@ -143,7 +143,7 @@ def test_a_service_that_restarts_meanwhile_is_waited_for() -> None:
 
 
 def test_a_service_that_stays_away_is_given_up_with_its_reason() -> None:
-    looks = iter([Drift("old")])
+    looks = iter([Drift("old"), Drift("old")])
 
     def check(host: Reader) -> Drift | None:
         if found := next(looks, None):
