@@ -46,11 +46,12 @@ def run(console: Console, stack: Stack, *, force: bool) -> bool:
     host = host_of(stack)
     steps = _steps(console, stack, host, force=force)
     with locked(host, stack.folder, "harden"), journaled(host, stack.folder, "harden") as end:
+        undo.forget(host)
         started = monotonic()
         outcomes = follow(console, steps, host, workers=ONE_BY_ONE)
         counts = counts_of(outcomes)
         with suppress(LinkLost):
-            _settle(console, host, counts)
+            _warn_of_waiting(console, host)
         end.update(counts, event="failed" if counts["failed"] else "ended")
     return _report(console, stack, host, outcomes, monotonic() - started)
 
@@ -62,12 +63,10 @@ def confirm(console: Console, stack: Stack) -> None:
     console.result(said, {"confirmed": confirmed})
 
 
-def _settle(console: Console, host: Host, counts: dict[str, int]) -> None:
-    """What became of an earlier change is of no interest where everything holds; what still waits is."""
+def _warn_of_waiting(console: Console, host: Host) -> None:
+    """Nobody asked for the confirmation of one part where the other one failed."""
     if names := undo.waiting(host):
         console.warn(f"{' and '.join(names)} not confirmed yet: {undo.CONFIRM}")
-    elif not counts["failed"]:
-        undo.forget(host)
 
 
 def _steps(console: Console, stack: Stack, host: Host, *, force: bool) -> list[Step]:

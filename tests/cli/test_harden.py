@@ -95,3 +95,20 @@ def test_a_machine_that_is_not_fit(server: Server) -> None:
     site_file()
     server.write("/etc/os-release", b"ID=arch\n")
     assert "it runs Arch (amd64)" in kmuctl("harden", code=1).stderr
+
+
+def test_what_was_undone_before_is_told_once(server: Server) -> None:
+    """And does not fail a run for ever: by now all may hold without it."""
+    site_file(ONLY_SSH)
+    kmuctl("harden")
+    server.write(undo.marker("ssh"), b"2026-11-28 20:00:00 UTC\n")
+    told = kmuctl("harden")
+    assert "the last change of ssh was undone at 2026-11-28 20:00:00 UTC" in told.stderr
+    assert told.stdout.startswith("nothing changed")
+    assert "undone" not in kmuctl("harden").stderr
+
+
+def test_a_change_that_still_waits_is_told_at_the_end(server: Server) -> None:
+    site_file(ONLY_SSH)
+    server.lets_in = None
+    assert "warning: ssh not confirmed yet: open a NEW session" in kmuctl("harden", code=1).stderr

@@ -33,4 +33,5 @@ def harden(stack: Stack, machine: Machine) -> Iterator[Step]:
     for name in wanted:
         yield from PARTS[name](stack, machine)
         if [name] == guarded[-1:]:
-            yield undo.confirmed_step(stack.site.harden.undo_minutes, after=(GUARDED[name],))
+            after = tuple(GUARDED[part] for part in guarded)
+            yield undo.confirmed_step(guarded, stack.site.harden.undo_minutes, after=after)

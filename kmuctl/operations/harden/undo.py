@@ -237,20 +237,18 @@ def confirm_all(host: Host) -> list[str]:
     return names
 
 
-def confirmed_step(minutes: int, *, after: tuple[str, ...]) -> Step:
+def confirmed_step(parts: list[str], minutes: int, *, after: tuple[str, ...]) -> Step:
     """One confirmation for all changes that wait for it; each has its whole time from when it is asked for."""
-    asked: list[str] = []
 
     def check(host: Reader) -> Drift | None:
         if names := waiting(host):
             return Drift(f"{' and '.join(names)} not confirmed yet: {CONFIRM}")
-        lost = [f"{name} (at {struck})" for name in asked if (struck := undone(host, name))]
+        lost = [f"{name} (at {struck})" for name in parts if (struck := undone(host, name))]
         return Drift(f"nobody confirmed, so the machine undid: {', '.join(lost)}", hopeless=True) if lost else None
 
     def apply(host: Host) -> None:
-        asked[:] = waiting(host)
         proven = _prove(host)
-        for name in asked:
+        for name in waiting(host):
             if proven:
                 confirm(host, name)
             else:
@@ -282,7 +280,7 @@ def last_time(host: Reader, name: str) -> str:
 
 
 def forget(host: Host) -> None:
-    """That changes were undone: where the wishes hold by now, nobody need know."""
+    """That changes were undone before. What is undone from now on counts."""
     for path in host.facts(map(marker, NAMES)):
         host.remove(path)
 

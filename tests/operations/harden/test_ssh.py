@@ -235,6 +235,8 @@ def test_one_confirmation_for_firewall_and_ssh() -> None:
     names = [step.name for step in harden(stack(), examine(Server()))]
     assert names.count(CONFIRMED) == 1
     assert names[names.index(CONFIRMED) - 1] == STEP
+    step = next(step for step in harden(stack(), examine(Server())) if step.name == CONFIRMED)
+    assert step.after == ("firewall:ufw", STEP)
     assert names.index("firewall:ufw") < names.index(CONFIRMED) < names.index("fail2ban:packages")
     without = [step.name for step in harden(stack(harden=only("system")), examine(Server()))]
     assert CONFIRMED not in without

@@ -254,3 +254,14 @@ def test_a_confirmation_that_comes_too_late_is_none(host: Server) -> None:
 def test_on_a_full_disk_the_marker_is_empty_and_counts(host: Server) -> None:
     host.write(undo.marker("firewall"), b"")
     assert undo.undone(host, "firewall") == "an unknown time"
+
+
+def test_an_undo_that_struck_before_anybody_was_asked_fails_the_run(host: Server) -> None:
+    step = undo.confirmed_step(["firewall"], 1, after=())
+    unconfirmed(host)
+    host.systemd.undo("firewall")
+    drift = step.check(host)
+    assert drift is not None and drift.hopeless
+    assert drift.cause == "nobody confirmed, so the machine undid: firewall (at 2026-11-28 20:00:00 UTC)"
+    undo.forget(host)
+    assert step.check(host) is None
