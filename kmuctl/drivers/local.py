@@ -25,8 +25,15 @@ from kmuctl.model.errors import Busy, HostError
 from kmuctl.model.host import Answer, Content, Entry, Fact
 from kmuctl.model.stack import PROJECT
 
+SIGN_IN, SIGN_INS = "/proc/self/sessionid", "/run/systemd/sessions"
+"""The number of the sign-in that a process comes from; what systemd knows of each."""
+SSHD_NAMES = ("sshd", "sshd-session")
+"""Of the process that each connection has; the second one's since OpenSSH 9.8."""
+
 
 class LocalHost:
+    at_once = 6
+
     @cached_property
     def engine(self) -> DockerEngine:
         return DockerEngine()
@@ -52,13 +59,13 @@ class LocalHost:
 
     def entry(self) -> Entry:
         user = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-        session = _session(os.getpid())
+        session, since = _session(os.getpid()), _signed_in(os.getpid())
         if not session:
-            return Entry(user=user)
+            return Entry(user=user, session="sshd" if since else _remote_login(), since=since)
         connection = session["SSH_CONNECTION"]
         client, _, _, port = connection.split()
         by_key = _by_key(session.get("SSH_USER_AUTH", ""))
-        return Entry(user=user, ssh_port=int(port), client=client, session=connection, by_key=by_key)
+        return Entry(user=user, ssh_port=int(port), client=client, session=connection, by_key=by_key, since=since)
 
     def enter_again(self) -> bool:
         return False
@@ -91,12 +98,10 @@ class LocalHost:
         target = Path(path)
         beside = target.with_name(f".{target.name}.new")
         try:
-            if _holds(target, content):
-                _hand_over(target, mode, uid)
+            if _kept(target, content, mode, uid):
                 return
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write_private(beside, content)
-            _hand_over(beside, mode, uid)
+            _write_private(beside, content, mode, uid)
             beside.replace(target)
         except OSError as error:
             with suppress(OSError):
@@ -128,7 +133,7 @@ class LocalHost:
     def make_folder(self, path: str, *, mode: int, uid: int) -> None:
         try:
             Path(path).mkdir(parents=True, exist_ok=True)
-            _hand_over(Path(path), mode, uid)
+            _hand_over(path, mode, uid)
         except OSError as error:
             raise _io_error("make", path, error) from None
 
@@ -143,22 +148,30 @@ class LocalHost:
             raise _io_error("remove", error.filename or path, error) from None
 
 
-def _holds(path: Path, content: bytes) -> bool:
-    return path.is_file() and not path.is_symlink() and path.read_bytes() == content
+def _kept(path: Path, content: bytes, mode: int, uid: int) -> bool:
+    """What holds it already gets mode and owner: the very file that was read, whoever puts a link there meanwhile."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+        same = stream.read() == content
+        if same:
+            _hand_over(stream.fileno(), mode, uid)
+        return same
 
 
-def _hand_over(path: Path, mode: int, uid: int) -> None:
+def _hand_over(file: int | str, mode: int, uid: int) -> None:
     if os.geteuid() == 0:
-        os.chown(path, uid, uid)
-    path.chmod(mode)
+        os.chown(file, uid, uid)
+    os.chmod(file, mode)  # noqa: PTH101 (a path has no handle)
 
 
-def _write_private(path: Path, content: bytes) -> None:
+def _write_private(path: Path, content: bytes, mode: int, uid: int) -> None:
     """Nobody else can read the file at any moment; it is on the disk when this returns."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(content)
         stream.flush()
+        _hand_over(stream.fileno(), mode, uid)
         os.fsync(stream.fileno())
 
 
@@ -199,12 +212,46 @@ def _variables(process: int) -> dict[str, str]:
 
 
 def _parent(process: int) -> int:
-    """0 when it has ended. Its name, in brackets, may hold anything."""
+    """0 when it has ended."""
+    _, status = _status(process)
+    return int(status[1]) if status else 0
+
+
+def _status(process: int) -> tuple[str, list[str]]:
+    """Its name, in brackets, which may hold anything, and what follows."""
     try:
-        status = Path(f"/proc/{process}/stat").read_text(errors="replace")
+        text = Path(f"/proc/{process}/stat").read_text(errors="replace")
     except OSError:
-        return 0
-    return int(status.rpartition(")")[2].split()[1])
+        return "", []
+    before, _, after = text.rpartition(")")
+    return before.partition("(")[2], after.split()
+
+
+def _signed_in(process: int) -> float:
+    """When the sshd that we come from let us in; 0 for what outlives its session, as the shells of a tmux do."""
+    while process > 1:
+        name, status = _status(process)
+        if name in SSHD_NAMES:
+            return _booted() + int(status[19]) / os.sysconf("SC_CLK_TCK")
+        process = int(status[1]) if status else 0
+    return 0.0
+
+
+def _booted() -> float:
+    lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("btime ")))
+
+
+def _remote_login() -> str:
+    """The session of a sign-in from elsewhere whose variables sudo took; "" on the machine's own console.
+
+    The kernel remembers the sign-in of each process, also in a tmux that root's shell started.
+    """
+    with suppress(OSError):
+        number = Path(SIGN_IN).read_text(encoding="ascii").strip()
+        if "REMOTE=1" in Path(SIGN_INS, number).read_text(errors="replace").splitlines():
+            return f"sign-in {number}"
+    return ""
 
 
 def _by_key(record: str) -> bool | None:

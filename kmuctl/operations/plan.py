@@ -12,6 +12,7 @@ from time import monotonic
 from kmuctl.model.errors import HostError, KmuError, LinkLost
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.step import Drift, Outcome, State, Step, Working, wait_only
+from kmuctl.operations.glance import glance
 
 WORKERS = 6
 POLL_SECONDS = 0.5
@@ -23,9 +24,9 @@ GRACE_SECONDS = 1.0
 
 def survey(steps: Iterable[Step], host: Reader) -> list[Outcome]:
     """What `converge` would do, and why. Changes nothing."""
-    pool = ThreadPoolExecutor(WORKERS)
+    pool, seen = ThreadPoolExecutor(host.at_once), glance(host)
     try:
-        return list(pool.map(lambda step: _look(step, host), steps))
+        return list(pool.map(lambda step: _look(step, seen), steps))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nobody waits for looks that did not begin
 
@@ -62,7 +63,7 @@ def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Ge
     decided: dict[str, State] = {}
     crew = _Crew(host)
     try:
-        seen = yield from _first_looks([*waiting.values()], crew)
+        seen = yield from _first_looks([*waiting.values()], crew, host)
         for step in [*waiting.values()]:
             if seen[step.name].state is State.OK and decided.keys() >= {*step.after}:
                 decided[waiting.pop(step.name).name] = State.OK
@@ -83,12 +84,13 @@ def converge(steps: Iterable[Step], host: Host, *, workers: int = WORKERS) -> Ge
         crew.dismiss()
 
 
-def _first_looks(steps: list[Step], crew: _Crew) -> Generator[Working, None, dict[str, Outcome]]:
+def _first_looks(steps: list[Step], crew: _Crew, host: Host) -> Generator[Working, None, dict[str, Outcome]]:
     """How every step is before anything is done, by name."""
     seen: dict[str, Outcome] = {}
+    picture = glance(host)
     while steps or crew.running:
-        while steps and len(crew.running) < WORKERS:
-            crew.look(steps.pop(0))
+        while steps and len(crew.running) < host.at_once:
+            crew.look(steps.pop(0), picture)
         for event in crew.news():
             if isinstance(event, Outcome):
                 seen[event.step.name] = event
@@ -132,9 +134,9 @@ class _Crew:
         self._said: queue.SimpleQueue[Outcome | Working | BaseException] = queue.SimpleQueue()
         self._beat = monotonic() + BEAT_SECONDS
 
-    def look(self, step: Step) -> None:
+    def look(self, step: Step, host: Reader) -> None:
         """Only look; what cannot be seen now is looked at again when the step starts."""
-        self._begin(step, lambda: _look_calmly(step, self._host))
+        self._begin(step, lambda: _look_calmly(step, host))
 
     def start(self, step: Step, broken: list[str]) -> None:
         blocked = Outcome(step, State.BLOCKED, f"after {broken[0]}") if broken else None

@@ -13,7 +13,7 @@ from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step
-from kmuctl.operations.program import LINK, unfit
+from kmuctl.operations.program import PROGRAM, unfit
 
 UNITS, TEMPLATES = "/etc/systemd/system", "templates/systemd"
 HERE = ("--host", "local")
@@ -58,8 +58,8 @@ def timer_step(stack: Stack, timer: Timer, program: tuple[str, ...], *, after: t
     clock = f"{timer.name}.timer"
 
     def check(host: Reader) -> Drift | None:
-        present = host.facts([*files, RUNNING, LINK])
-        if RUNNING not in present or (program == (LINK,) and LINK not in present and unfit(host)):
+        present = host.facts([*files, RUNNING, PROGRAM])
+        if RUNNING not in present or (program == (PROGRAM,) and PROGRAM not in present and unfit(host)):
             return None
         present = {path: fact for path, fact in present.items() if path in files}
         digests = {path: fact.digest for path, fact in present.items()}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from kmuctl import __version__, assets
@@ -33,6 +35,24 @@ def wheel() -> bytes:
             for name, content in files.items():
                 archive.writestr(_entry(name), content)
         return buffer.getvalue()
+
+
+def constraints() -> bytes:
+    """For pip: every package that runs here, in the version that runs here."""
+    found: dict[str, str] = {}
+    names = [*_required("kmuctl")]
+    while names:
+        if (name := names.pop()) not in found:
+            with suppress(PackageNotFoundError):
+                found[name] = version(name)
+                names += _required(name)
+    return "".join(f"{name}=={number}\n" for name, number in sorted(found.items())).encode()
+
+
+def _required(name: str) -> Iterator[str]:
+    """By name, under whatever condition: the one that does not hold here is not installed here."""
+    for requirement in distribution(name).requires or ():
+        yield re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

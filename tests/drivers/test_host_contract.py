@@ -12,6 +12,7 @@ from time import time
 import pytest
 
 from kmuctl.drivers.local import LocalHost
+from kmuctl.drivers.ssh import files
 from kmuctl.model.errors import Busy, HostError
 from kmuctl.model.host import Answer, Host
 from tests.fakes import FakeHost, Untaught
@@ -146,6 +147,32 @@ def test_a_link_is_replaced_and_what_it_leads_to_is_left_alone(real_host: Host, 
     real_host.write(str(tmp_path / "file"), b"same", mode=0o600, uid=ME)
     assert not (tmp_path / "file").is_symlink()
     assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.tool
+def test_a_link_that_comes_while_we_look_does_not_lead_us_astray(
+    ssh_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F23: a container's user may change names in its folder at any moment; what we compared is what changes."""
+    (tmp_path / "victim").write_text("same")
+    (tmp_path / "victim").chmod(0o600)
+    (tmp_path / "file").write_text("same")
+    swap = f"ln -sf {tmp_path}/victim {tmp_path}/file; chown --reference"
+    monkeypatch.setattr(files, "WRITE", files.WRITE.replace("chown --reference", swap))
+    ssh_host.write(str(tmp_path / "file"), b"same", mode=0o644, uid=33)
+    assert (tmp_path / "file").is_symlink()
+    victim = (tmp_path / "victim").stat()
+    assert (victim.st_uid, victim.st_mode & 0o777) == (ME, 0o600)
+
+
+def test_nor_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "victim").write_text("same")
+    (tmp_path / "victim").chmod(0o600)
+    (tmp_path / "file").symlink_to("victim")
+    monkeypatch.setattr(Path, "is_symlink", lambda path: False)
+    with pytest.raises(HostError, match="cannot write"):
+        LocalHost().write(str(tmp_path / "file"), b"same", mode=0o644, uid=ME)
+    assert (tmp_path / "victim").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_broken_link_in_a_tree_is_a_file(real_host: Host, tmp_path: Path) -> None:

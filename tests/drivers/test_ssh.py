@@ -13,6 +13,8 @@ from time import monotonic, sleep
 
 import pytest
 
+from kmuctl.drivers.ssh import lock
+from kmuctl.drivers.ssh.connecting import hops
 from kmuctl.drivers.ssh.host import SshHost
 from kmuctl.drivers.ssh.settings import settings_of
 from kmuctl.model.errors import Busy, ConfigError, HostError, LinkLost
@@ -100,6 +102,56 @@ def test_a_server_with_several_keys_shows_the_known_one(tmp_path: Path) -> None:
         server.host().close()
 
 
+def note(path: Path, *lines: str) -> tuple[Path, ...]:
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return (path,)
+
+
+def key_of(public: Path) -> str:
+    return " ".join(public.read_text().split()[:2])
+
+
+def test_a_revoked_key_stops_us_though_it_is_known(server: Sshd, tmp_path: Path) -> None:
+    """F11."""
+    own, key = f"[127.0.0.1]:{server.port}", key_of(server.folder / "host_ed25519.pub")
+    people = Answers(accepts_new_keys=True, agrees=True)
+    for line in (f"@revoked * {key}", f"@revoked {own} {key}"):
+        known = note(tmp_path / "known", f"{own} {key}", line)
+        assert "which is revoked" in refusal(server, people, known_hosts=known).message
+    elsewhere = note(tmp_path / "known", f"{own} {key}", f"@revoked 192.0.2.1 {key}")
+    server.host(known_hosts=elsewhere).close()
+
+
+def test_of_two_keys_of_one_kind_both_count(server: Sshd, tmp_path: Path) -> None:
+    """F11: a server behind a name that two share, or one that is about to change its key."""
+    own, key = f"[127.0.0.1]:{server.port}", key_of(server.folder / "host_ed25519.pub")
+    make_key(tmp_path / "other")
+    other = key_of(tmp_path / "other.pub")
+    for keys in ((key, other), (other, key)):
+        server.host(known_hosts=note(tmp_path / "known", *(f"{own} {one}" for one in keys))).close()
+
+
+def test_a_file_for_all_users_and_another_name(server: Sshd, tmp_path: Path) -> None:
+    """F11: GlobalKnownHostsFile and HostKeyAlias."""
+    line = f"acme {key_of(server.folder / 'host_ed25519.pub')}"
+    none, all_know = (tmp_path / "none",), note(tmp_path / "all", line)
+    server.host(known_hosts=none, all_know=all_know, alias="acme").close()
+    error = refusal(server, known_hosts=none, all_know=all_know, alias="zeta")
+    assert error.message.startswith("`zeta` is not known yet")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "known"),
+    [("*", True), ("[127.0.0.?]:*", True), ("*,![127.0.0.1]:*", False), ("127.0.0.1", False)],
+)  # fmt: skip
+def test_patterns_of_names(server: Sshd, tmp_path: Path, patterns: str, known: bool) -> None:
+    file = note(tmp_path / "known", f"{patterns} {key_of(server.folder / 'host_ed25519.pub')}")
+    if known:
+        server.host(known_hosts=file).close()
+    else:
+        assert "is not known yet" in refusal(server, known_hosts=file).message
+
+
 # signing in
 
 
@@ -150,6 +202,45 @@ def test_a_key_in_the_agent(own: Sshd, tmp_path: Path, monkeypatch: pytest.Monke
         agent.terminate()
 
 
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    place = tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(place)], stdout=subprocess.DEVNULL) as running:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+        eventually(place.exists)
+        yield place
+        running.terminate()
+
+
+def hold(*keys: Path) -> None:
+    for key in keys:
+        subprocess.run(["ssh-add", "-q", str(key)], check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("agent")
+def test_an_agent_with_many_keys(tmp_path: Path) -> None:
+    """F4: sshd hardened counts three; the named key comes first, and what was taken once comes first again."""
+    with sshd(tmp_path, "MaxAuthTries 3\n") as strict:
+        hold(*(make_key(tmp_path / f"other{number}") for number in range(4)), strict.folder / "key")
+        connected = strict.host(agent=True)
+        assert connected.enter_again()
+        connected.close()
+        error = refusal(strict, agent=True, keys=(tmp_path / "other0",))
+        assert "hung up before the right key came" in error.message
+        assert "IdentitiesOnly" in error.hint
+
+
+@pytest.mark.usefixtures("agent")
+def test_the_agents_key_that_was_taken_is_the_one_that_enters_again(own: Sshd, tmp_path: Path) -> None:
+    """Whatever else it holds by then, and whatever sshd has come to count."""
+    hold(own.folder / "key")
+    connected = own.host(agent=True, keys=())
+    subprocess.run(["ssh-add", "-q", "-D"], check=True, capture_output=True)
+    hold(*(make_key(tmp_path / f"other{number}") for number in range(7)), own.folder / "key")
+    assert connected.enter_again()
+    connected.close()
+
+
 # the way there
 
 
@@ -192,6 +283,53 @@ def test_a_jump_host(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "known_hosts").write_text("")
     with pytest.raises(HostError, match="is not known yet"):
         SshHost(settings_of("ssh://behind"), Answers())
+
+
+def test_a_jump_host_behind_another_one(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F13: the way to the first of them is its own; one that is behind itself is reached directly."""
+    write_config(tmp_path, server)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with (tmp_path / ".ssh/config").open("a") as file:
+        file.write("Host far\n    HostName 127.0.0.3\n    ProxyJump near,between\n")
+        file.write("Host near\n    HostName 127.0.0.4\n    ProxyJump gate\n")
+        file.write("Host gate between\n    HostName 127.0.0.5\n    ProxyJump near\n")
+    assert [hop.name for hop in hops(settings_of("far"))] == ["gate", "near", "between"]
+    assert [hop.name for hop in hops(settings_of("gate"))] == ["near"]
+    with (tmp_path / ".ssh/config").open("a") as file:
+        file.write("Host alone\n    HostName 127.0.0.6\n    ProxyJump alone\n")
+    assert hops(settings_of("alone")) == []
+
+
+def test_through_three_connections(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_config(tmp_path, server)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with (tmp_path / ".ssh/config").open("a") as file:
+        file.write("Host far\n    HostName 127.0.0.1\n    ProxyJump root@localhost\n")
+        file.write("Host localhost\n    HostKeyAlias near\n    ProxyJump root@127.0.0.1\n")
+    with (tmp_path / "known_hosts").open("a") as file:
+        file.write(f"near {key_of(server.folder / 'host_ed25519.pub')}\n")
+    connected = SshHost(settings_of("far"), Answers())
+    assert len(server.sessions()) >= 3
+    assert connected.run(("printf", "there")).stdout == "there"
+    connected.close()
+
+
+def test_a_passphrase_for_the_jump_host_is_asked_for_once(
+    own: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F12: not again when a second connection is made, in the middle of the progress."""
+    locked = make_key(tmp_path / "locked", passphrase="old wine")
+    allow(own.folder, locked, own.folder / "key")
+    write_config(tmp_path, own)
+    config = tmp_path / ".ssh/config"
+    config.write_text(f"Host near\n    HostName 127.0.0.1\n    IdentityFile {locked}\n" + config.read_text())
+    config.write_text(config.read_text().replace("ProxyJump root@127.0.0.1", "ProxyJump root@near"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    people = Answers(secrets={str(locked): "old wine"})
+    connected = SshHost(settings_of("ssh://behind"), people)
+    assert connected.enter_again()
+    connected.close()
+    assert len(people.asked) == 1
 
 
 def test_nothing_behind_the_jump_host(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +435,20 @@ def test_sudo_with_a_password(reachable: Sshd, user: str, tmp_path: Path) -> Non
     assert len(people.asked) == 1
 
 
+def test_a_ticket_of_sudo_is_not_relied_on(reachable: Sshd, user: str) -> None:
+    """F20: one that counts for all sessions of a user is over in the middle of the work."""
+    may(f"ALL\nDefaults:{user} timestamp_type=global")
+    people = Answers(secrets={"sudo": "old wine"})
+    ssh = ["ssh", "-p", str(reachable.port), "-i", str(reachable.folder / "key"), "-o", "StrictHostKeyChecking=no"]
+    ssh += ["-o", f"UserKnownHostsFile={reachable.folder}/scratch", f"{user}@127.0.0.1", "sudo -S -v && sudo -n id -u"]
+    done = subprocess.run(ssh, input=b"old wine\n", capture_output=True, check=True)
+    assert done.stdout == b"0\n"
+    connected = reachable.host(people, user=user)
+    assert len(people.asked) == 1
+    assert connected.run(("id", "-u")).stdout == "0\n"
+    connected.close()
+
+
 @pytest.mark.parametrize(
     ("rule", "password", "words"),
     [("ALL", None, "wants a password, and nobody is here"), ("ALL", "wrong", "sudo refuses"),
@@ -387,6 +539,16 @@ def test_a_lock_is_free_when_the_link_breaks(own: Sshd, host: SshHost, tmp_path:
     other.close()
 
 
+def test_a_lock_that_was_lost_ends_the_link(host: SshHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F19: while this machine slept the server's patience ended, and another kmuctl may be at work."""
+    monkeypatch.setattr(lock, "HOLD", lock.HOLD.replace("timeout 60", "timeout 0.2"))
+    with host.lock(f"{tmp_path}/lock", "first"):
+        eventually(lambda: host.link.broken)
+        with pytest.raises(LinkLost):
+            host.run(("touch", f"{tmp_path}/done"))
+    assert not (tmp_path / "done").exists()
+
+
 def test_many_at_once(host: SshHost) -> None:
     """More than sshd takes sessions: they wait for each other."""
     answers: list[str] = []
@@ -415,6 +577,32 @@ def test_entering_again(own: Sshd, host: SshHost) -> None:
     with pytest.raises(HostError, match="none of the keys"):
         host.enter_again()
     assert host.run(("true",)).code == 0
+
+
+def test_entering_again_where_a_key_is_shown_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F21: hardening takes the ECDSA key away. The server itself has told of the other one, and it is noted."""
+    ecdsa = make_key(tmp_path / "host_ecdsa", kind="ecdsa")
+    monkeypatch.setattr("kmuctl.drivers.ssh.host.HOST_KEYS", f"{tmp_path}/host_*.pub")
+    with sshd(tmp_path, f"HostKey {ecdsa}\n") as server:
+        know(tmp_path, server.port, tmp_path / "host_ecdsa.pub")
+        connected = server.host()
+        config = tmp_path / "sshd_config"
+        config.write_text(config.read_text().replace(f"HostKey {ecdsa}\n", ""))
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "ssh-ed25519" in shown(server.port))
+        eventually(lambda: "ecdsa" not in shown(server.port))
+        assert connected.enter_again()
+        connected.close()
+        server.host().close()
+        (tmp_path / "host_ed25519.pub").unlink()
+        know(tmp_path, server.port, tmp_path / "host_ecdsa.pub")
+        assert "shows another key than before" in refusal(server).message
+
+
+def shown(port: int) -> str:
+    """The keys that it has."""
+    scan = ["ssh-keyscan", "-T", "2", "-p", str(port), "127.0.0.1"]
+    return subprocess.run(scan, capture_output=True, text=True, check=False).stdout
 
 
 # nothing is left, nothing is shown

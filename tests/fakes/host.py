@@ -46,6 +46,8 @@ class Node:
 class FakeHost:
     """Files as a dict, queries as taught answers, `run` for the few commands that kmuctl changes a host with."""
 
+    at_once = 6
+
     def __init__(self) -> None:
         self.mutex = RLock()
         self.clock = 0

@@ -34,26 +34,35 @@ class FakePython:
 
     def look(self, command: tuple[str, ...]) -> Answer:
         match command:
-            case ("readlink", option, path):
+            case ("readlink", "-e", path):
                 target = self.links.get(path, path)
-                there = target in self.host.nodes
-                return Answer(0, f"{target}\n") if there or option == "-f" else Answer(1, "")
+                return Answer(0, f"{target}\n") if target in self.host.nodes else Answer(1, "")
+            case ("readlink", path):
+                linked = path in self.links and path in self.host.nodes
+                return Answer(0, f"{self.links[path]}\n") if linked else Answer(1, "")
             case ("python3", "-c", _):
                 return self._python()
             case ("find", folder, "-mindepth", "1", "-maxdepth", "1", "-print0"):
-                below = {path for path in self.host.nodes if path.rpartition("/")[0] == folder}
+                depth = folder.count("/") + 2
+                below = {"/".join(path.split("/")[:depth]) for path in self.host.nodes if path.startswith(f"{folder}/")}
                 return Answer(0, "".join(f"{path}\0" for path in sorted(below)))
+            case ("find", path, "-maxdepth", "0"):
+                return Answer(0, f"{path}\n") if path in self.host.nodes else Answer(1, "", "No such file")
         raise Untaught(" ".join(command))
 
     def run(self, command: tuple[str, ...]) -> Answer:
         match command:
             case ("python3", "-m", "venv", folder):
                 self.host.write(f"{folder}/bin/python", b"")
-            case (python, "-m", "pip", "install", *_, wheel):
+            case (python, "-m", "pip", "install", *_, "--constraint", constraints, wheel):
+                if self.host.read(constraints) is None:
+                    return Answer(1, "", "ERROR: Could not open requirements file")
                 if not self.index or self.host.read(wheel) is None:
                     return Answer(1, "", "ERROR: No matching distribution found for typer")
                 self.host.write(f"{python.removesuffix('/python')}/kmuctl", b"")
-            case ("ln", "-sfT", target, link):
+            case ("ln", "-sT", _, link) if link in self.host.nodes:
+                return Answer(1, "", "File exists")
+            case ("ln", "-sfT" | "-sT", target, link):
                 self.links[link] = target
                 self.host.write(link, b"")
             case _:

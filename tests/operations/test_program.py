@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,17 @@ from kmuctl import __version__, assets
 from kmuctl.model.step import Outcome, State
 from kmuctl.operations import program, wheel
 from kmuctl.operations.down import purge, purgeable
-from kmuctl.operations.program import FOLDER, LINK, program_of, program_step, program_steps
+from kmuctl.operations.harden.firewall.containers import SCRIPT
+from kmuctl.operations.program import (
+    COMMAND,
+    FOLDER,
+    PROGRAM,
+    VERSIONS,
+    own_program,
+    program_of,
+    program_step,
+    program_steps,
+)
 from kmuctl.operations.timers import CERTS, UNITS, timer_step
 from tests.fakes import FakeHost
 from tests.operations.scenes import bring, empty, go_up
@@ -32,15 +43,15 @@ def test_the_servers_timers_call_the_kmuctl_that_is_there() -> None:
     host = empty()
     outcomes = go_up(host, host=SERVER)
     assert outcomes["program"].state is State.CHANGE
-    assert f"ExecStart={LINK} --host local --site /opt/kmu/kmu.toml certs sync" in host.text(
+    assert f"ExecStart={PROGRAM} --host local --site /opt/kmu/kmu.toml certs sync" in host.text(
         f"{UNITS}/kmuctl-certs.service"
     )
-    assert host.python.links[LINK].startswith(f"{FOLDER}/{__version__}-")
+    assert host.python.links[PROGRAM].startswith(f"{VERSIONS}/{__version__}-")
 
 
 def test_on_the_machine_itself_nothing_is_installed() -> None:
     assert [*program_steps(stack())] == []
-    assert program_of(stack()) != (LINK,)
+    assert program_of(stack()) != (PROGRAM,)
 
 
 def test_the_second_time_nothing_happens() -> None:
@@ -54,13 +65,13 @@ def test_another_version_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> Non
     """And the old one is gone."""
     host = empty()
     install(host)
-    before = host.python.links[LINK]
+    before = host.python.links[PROGRAM]
     monkeypatch.setattr(program, "wheel", lambda: b"another")
     outcome = install(host)
     assert (outcome.state, outcome.cause) == (State.CHANGE, "another kmuctl is there")
-    assert host.python.links[LINK] != before
-    assert {path.split("/")[5] for path in host.nodes if path.startswith(f"{FOLDER}/")} == {
-        host.python.links[LINK].split("/")[5]
+    assert host.python.links[PROGRAM] != before
+    assert {path.split("/")[6] for path in host.nodes if path.startswith(f"{VERSIONS}/")} == {
+        host.python.links[PROGRAM].split("/")[6]
     }
 
 
@@ -71,7 +82,7 @@ def test_without_packages_it_fails_and_leaves_nothing() -> None:
     assert outcome.state is State.FAILED
     assert "No matching distribution" in outcome.cause
     assert "package index" in outcome.hint
-    assert not [path for path in host.nodes if path.startswith(f"{FOLDER}/")]
+    assert not [path for path in host.nodes if path.startswith(f"{VERSIONS}/")]
     host.python.index = True
     assert install(host).state is State.CHANGE
 
@@ -85,7 +96,7 @@ def test_a_server_on_which_it_cannot_run(version: str, has_venv: bool, words: st
     """The site runs all the same; the admin is told each time, and no timer calls what is not there."""
     host = empty()
     host.python.version, host.python.has_venv = version, has_venv
-    outcomes = bring([program_step(), timer_step(stack(host=SERVER), CERTS, (LINK,), after=("program",))], host)
+    outcomes = bring([program_step(), timer_step(stack(host=SERVER), CERTS, (PROGRAM,), after=("program",))], host)
     assert {outcome.state for outcome in outcomes.values()} == {State.OK}
     assert outcomes["program"].warning.startswith(f"kmuctl cannot run on the server ({words}), so nothing renews ")
     assert host.tree(UNITS) == []
@@ -95,15 +106,57 @@ def test_purge_takes_it_along() -> None:
     host = empty()
     site = stack(host=SERVER)
     go_up(host, host=SERVER)
-    assert {LINK, FOLDER} <= {*purgeable(site, host)}
+    assert {COMMAND, FOLDER} <= {*purgeable(site, host)}
     purge(site, host)
     assert not [path for path in host.nodes if "kmuctl" in path and path != "/opt/kmu/kmu.toml"]
 
 
-def test_a_kmuctl_of_somebody_else_stays() -> None:
+def test_what_harden_keeps_in_the_folder_stays() -> None:
+    """F1: neither another version nor `down --purge` takes the containers' firewall along."""
     host = empty()
-    host.write(LINK, b"#!/bin/sh\n")
-    assert LINK not in purgeable(stack(host=SERVER), host)
+    host.write(SCRIPT, b"script\n")
+    go_up(host, host=SERVER)
+    assert host.text(SCRIPT) == "script\n"
+    assert {PROGRAM, VERSIONS} <= {*purgeable(stack(host=SERVER), host)}
+    purge(stack(host=SERVER), host)
+    assert [path for path in host.nodes if path.startswith(f"{FOLDER}/")] == [SCRIPT]
+
+
+def test_a_kmuctl_of_somebody_else_stays() -> None:
+    """One that `pipx` made, for instance; the timers call ours all the same."""
+    host = empty()
+    host.python.links[COMMAND] = "/opt/pipx/venvs/kmuctl/bin/kmuctl"
+    host.write(COMMAND, b"theirs\n")
+    assert install(host).state is State.CHANGE
+    assert install(host).state is State.OK
+    assert host.text(COMMAND) == "theirs\n"
+    assert host.python.links[PROGRAM].startswith(f"{VERSIONS}/")
+    assert COMMAND not in purgeable(stack(host=SERVER), host)
+
+
+def test_a_lost_link_comes_back_without_another_installation() -> None:
+    host = empty()
+    install(host)
+    host.remove(COMMAND)
+    host.python.index = False
+    assert install(host).state is State.CHANGE
+    assert host.python.links[COMMAND] == PROGRAM
+
+
+def test_on_the_server_the_timers_call_the_same_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever works there and whoever works from a laptop do not undo each other's units."""
+    monkeypatch.setattr("sys.argv", [f"{VERSIONS}/1-a/bin/kmuctl"])
+    assert own_program() == (PROGRAM,)
+
+
+def test_the_server_gets_the_versions_that_run_here() -> None:
+    host = empty()
+    install(host)
+    text = host.text(f"{host.python.links[PROGRAM].removesuffix('/bin/kmuctl')}/constraints.txt")
+    assert f"paramiko=={metadata.version('paramiko')}\n" in text
+    assert f"psycopg-binary=={metadata.version('psycopg-binary')}\n" in text
+    assert f"cffi=={metadata.version('cffi')}\n" in text
+    assert "kmuctl" not in text
 
 
 def test_the_wheel_is_always_the_same() -> None:

@@ -6,8 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from kmuctl.drivers.ssh.host import QUESTIONS, SshHost
+from kmuctl.drivers.ssh.sessions import MOST
+from kmuctl.model.errors import HostError
+from kmuctl.model.host import ContainerFact
 from kmuctl.model.step import State
-from kmuctl.operations.plan import WORKERS
+from kmuctl.operations.glance import glance
 from kmuctl.operations.preflight import preflight
 from tests.fakes import FakeHost
 from tests.operations.scenes import bring, running, states, steps
@@ -20,7 +26,7 @@ WAITS = {
 }  # fmt: skip
 """At most, as tests/drivers/test_ssh_clients.py counts them; whatever is not named here takes one."""
 PARTS = ("engine", "http", "cluster", "tls")
-FREE = ("now", "entry")
+FREE = ("now", "entry", "at_once")
 
 
 class Counted:
@@ -53,11 +59,38 @@ def counted(host: FakeHost) -> tuple[Any, Counter[str]]:
 
 
 def test_an_up_with_nothing_to_do_is_bearable_over_a_slow_link() -> None:
-    """K1: all workers wait at the same time; ten seconds are the limit for the whole command."""
+    """K1: all wait at the same time, as far as the link lets them; ten seconds are the limit for the whole command."""
     host, asked = counted(running())
     outcomes = bring(steps(host), host)
     assert states(outcomes, State.OK) == outcomes.keys()
-    assert waits(asked) * LINK_SECONDS / WORKERS < 6, asked
+    assert waits(asked) / SshHost.at_once * LINK_SECONDS < 2, asked
+    engine = Counter({name: times for name, times in asked.items() if name.startswith("engine.")})
+    assert waits(engine) / QUESTIONS * LINK_SECONDS < 2, engine
+    # sshd takes ten sessions: those of the engine's questions and the lock's stay open
+    commands = Counter({name: times for name, times in asked.items() if "." not in name})
+    assert waits(commands) / (MOST - QUESTIONS - 1) * LINK_SECONDS < 2, commands
+
+
+def test_what_all_ask_is_asked_once() -> None:
+    host, asked = counted(running())
+    bring(steps(host), host)
+    assert (asked["engine.containers"], asked["engine.networks"], asked["cluster.databases"]) == (1, 1, 1)
+    assert asked["engine.image"] == len({container.image for container in stack().containers()})
+
+
+def test_a_question_that_failed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look in vain says nothing about the next."""
+    host = running()
+    seen = glance(host)
+
+    def silent(project: str) -> dict[str, ContainerFact]:
+        raise HostError("no answer")
+
+    with monkeypatch.context() as while_down, pytest.raises(HostError):
+        while_down.setattr(host.engine, "containers", silent)
+        seen.engine.containers("kmu")
+    assert seen.engine.containers("kmu", ["caddy"]).keys() == {"caddy"}
+    assert seen.engine.containers("kmu", ["nobody"]) == {}
 
 
 def test_the_preflight_does_not_ask_for_each_thing_by_itself() -> None:

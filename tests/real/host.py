@@ -13,14 +13,20 @@ from urllib.parse import urlsplit
 import httpx
 
 from kmuctl.model.host import Answer, Call, ContainerFact, Reply
+from tests.support import stack
 
 URL = os.environ.get("KMU_REAL_AUTHENTIK", "").rstrip("/")
 TOKEN = os.environ.get("KMU_REAL_AUTHENTIK_TOKEN", "")
 AK = shlex.split(os.environ.get("KMU_REAL_AUTHENTIK_AK", ""))
 
 
+CONTAINERS = [container.name for container in stack().containers()]
+
+
 class RealHost:
     """The two doors that the steps of Authentik use, and what went through them; all else is missing."""
+
+    at_once = 6
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -42,8 +48,8 @@ class RealHost:
         answer = httpx.request(call.method, URL + call.path, headers=headers, json=call.body, timeout=60)
         return Reply(answer.status_code, answer.text)
 
-    def _containers(self, project: str, names: Iterable[str]) -> dict[str, ContainerFact]:
-        return {name: ContainerFact(state="running", health="healthy") for name in names}
+    def _containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
+        return {name: ContainerFact(state="running", health="healthy") for name in names or CONTAINERS}
 
     def _fetch(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
         """What an application's curl gets at the public name: Caddy passes that name on."""

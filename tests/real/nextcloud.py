@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from kmuctl.model.host import Answer, Call, ContainerFact, Reply
+from tests.support import stack
 
 INSIDE = shlex.split(os.environ.get("KMU_REAL_NEXTCLOUD", ""))
 URL = os.environ.get("KMU_REAL_NEXTCLOUD_URL", "").rstrip("/")
@@ -28,8 +29,13 @@ def put(path: str, content: bytes, mode: str = "0644") -> None:
     assert inside("sh", "-c", script, stdin=content).code == 0
 
 
+CONTAINERS = [container.name for container in stack().containers()]
+
+
 class RealHost:
     """What the steps look at and change; `sent` are the changes, `looks` the seconds that each reading took."""
+
+    at_once = 6
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -47,8 +53,8 @@ class RealHost:
         answer = inside("setpriv", "--reuid=33", "--regid=33", "--clear-groups", "sh", "-c", script)
         return answer.stdout.encode() if answer.code == 0 else None
 
-    def _containers(self, project: str, names: Iterable[str]) -> dict[str, ContainerFact]:
-        return {name: ContainerFact(state="running", health="healthy") for name in names}
+    def _containers(self, project: str, names: Iterable[str] | None = None) -> dict[str, ContainerFact]:
+        return {name: ContainerFact(state="running", health="healthy") for name in names or CONTAINERS}
 
     def _ask(self, project: str, container: str, command: Sequence[str], stdin: bytes = b"") -> Answer:
         begin = monotonic()

@@ -23,6 +23,8 @@ def admin() -> tuple[str, Secret]:
 class RealHost:
     """`sent` are the methods that changed something."""
 
+    at_once = 6
+
     def __init__(self) -> None:
         self.sent: list[str] = []
         self.http: Any = SimpleNamespace(ask=self._exchange, send=self._send)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import socket
 import subprocess
+from collections.abc import Container
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kmuctl.drivers.ssh.keys import sign_in
+from kmuctl.drivers.ssh.keys import Memory, sign_in
 from kmuctl.drivers.ssh.known_hosts import KnownHosts
 from kmuctl.drivers.ssh.people import People
 from kmuctl.drivers.ssh.settings import Settings, settings_of
-from kmuctl.model.errors import HostError
+from kmuctl.model.errors import Unreachable
 
 if TYPE_CHECKING:
-    from paramiko import PKey, Transport
+    from paramiko import Transport
 
 SILENCE_SECONDS = 30
 """A connection on which nothing is confirmed for so long is given up."""
@@ -41,8 +42,6 @@ class Way:
 class Connection:
     transport: Transport
     way: Way
-    key: PKey | None
-    """The one that opened it, if it came from a file."""
     before: Connection | None
     """The connection that this one goes through."""
 
@@ -53,22 +52,35 @@ class Connection:
             self.before.close()
 
 
-def connect(settings: Settings, people: People, *, key: PKey | None = None) -> Connection:
-    """Raises HostError in plain words."""
+def connect(settings: Settings, people: People, memory: Memory, vouched: Container[bytes] = ()) -> Connection:
+    """Raises HostError in plain words. `vouched` are keys of the server that a connection to it has shown us."""
     logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it would write tracebacks to the terminal
     before: Connection | None = None
     try:
-        for address in settings.jumps:
-            hop = settings_of(address)
-            before = _through(before, replace(hop, jumps=(), command=hop.command if before is None else ""), people)
-        return _through(before, settings, people, key)
+        for hop in hops(settings):
+            before = _through(before, hop, people, memory)
+        return _through(before, settings, people, memory, vouched)
     except BaseException:
         if before:
             before.close()
         raise
 
 
-def _through(before: Connection | None, settings: Settings, people: People, key: PKey | None = None) -> Connection:
+def hops(settings: Settings, behind: tuple[str, ...] = ()) -> list[Settings]:
+    """The servers on the way, the nearest first: the first of them may itself be behind others.
+
+    One that is behind itself (`Host *` with a ProxyJump) is reached directly.
+    """
+    found = [settings_of(address) for address in settings.jumps]
+    behind = (*behind, settings.name)
+    if not found or found[0].name in behind:
+        return []
+    return [*hops(found[0], behind), *found]
+
+
+def _through(
+    before: Connection | None, settings: Settings, people: People, memory: Memory, vouched: Container[bytes] = ()
+) -> Connection:
     from paramiko import SSHException, Transport
 
     try:
@@ -77,11 +89,11 @@ def _through(before: Connection | None, settings: Settings, people: People, key:
             undo.callback(way.close)
             transport = Transport(way.socket)
             undo.callback(transport.close)
-            _meet(transport, settings, people)
-            used = sign_in(transport, settings, people, key)
+            _meet(transport, settings, people, vouched)
+            sign_in(transport, settings, people, memory)
             transport.set_keepalive(KEEPALIVE_SECONDS)
             undo.pop_all()
-            return Connection(transport, way, used, before)
+            return Connection(transport, way, before)
     except (SSHException, EOFError, OSError) as error:
         raise _refused(settings, error) from None
 
@@ -94,7 +106,7 @@ def _way(before: Connection | None, settings: Settings) -> Way:
             place = (settings.host, settings.port)
             return Way(before.transport.open_channel("direct-tcpip", place, ("127.0.0.1", 0)))
         except ChannelException as error:
-            raise HostError(f"{settings.known_as} cannot be reached through the jump host: {error.text}") from None
+            raise Unreachable(f"{settings.place} cannot be reached through the jump host: {error.text}") from None
     return _by_program(settings) if settings.command else Way(_by_network(settings))
 
 
@@ -115,9 +127,9 @@ def _by_network(settings: Settings) -> socket.socket:
     return made
 
 
-def _meet(transport: Transport, settings: Settings, people: People) -> None:
+def _meet(transport: Transport, settings: Settings, people: People, vouched: Container[bytes]) -> None:
     """Agree on how to speak, and see whether it is the right server."""
-    known = KnownHosts(settings)
+    known = KnownHosts(settings, vouched)
     options = transport.get_security_options()
     first = [kind for kind in known.kinds() if kind in options.key_types]
     options.key_types = (*first, *(kind for kind in options.key_types if kind not in first))
@@ -126,21 +138,23 @@ def _meet(transport: Transport, settings: Settings, people: People) -> None:
     known.check(transport.get_remote_server_key(), people)
 
 
-def _refused(settings: Settings, error: Exception) -> HostError:
+def _refused(settings: Settings, error: Exception) -> Unreachable:
     """Why there is no connection, and what to look at."""
     server = f"{settings.host}, port {settings.port}"
     match error:
         case socket.gaierror():
-            return HostError(f"nobody knows the name `{settings.host}`", hint="check the address, or DNS on this side")
+            return Unreachable(
+                f"nobody knows the name `{settings.host}`", hint="check the address, or DNS on this side"
+            )
         case ConnectionRefusedError():
             hint = "is the server up, is sshd running there, and on this port?"
-            return HostError(f"{server}: the connection is refused", hint=hint)
+            return Unreachable(f"{server}: the connection is refused", hint=hint)
         case TimeoutError():
             hint = "is the server up, and does the provider's firewall let this port through?"
-            return HostError(f"{server}: no answer within {settings.seconds} s", hint=hint)
+            return Unreachable(f"{server}: no answer within {settings.seconds} s", hint=hint)
         case OSError():
-            return HostError(f"{server}: {error.strerror or error}", hint="check the address, and the network here")
+            return Unreachable(f"{server}: {error.strerror or error}", hint="check the address, and the network here")
     reason = str(error) or "it hung up"
-    return HostError(
+    return Unreachable(
         f"{server}: no SSH connection: {reason}", hint=f"`ssh -v -p {settings.port} {settings.host}` says more"
     )

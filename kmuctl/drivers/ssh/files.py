@@ -34,14 +34,15 @@ sync -- "$@"
 trap 'rm -f -- "$@"' EXIT
 for new do
     path=${new%.new} path=${path%/.*}/${path##*/.}
-    if [ -f "$path" ] && [ ! -L "$path" ] && cmp -s -- "$new" "$path"; then
-        chown --reference="$new" -- "$path"
-        chmod --reference="$new" -- "$path"
+    if [ -f "$path" ] && [ ! -L "$path" ] && exec 3<"$path" && cmp -s -- "$new" /proc/self/fd/3; then
+        chown --reference="$new" /proc/self/fd/3
+        chmod --reference="$new" /proc/self/fd/3
     else
         mv -fT -- "$new" "$path"
     fi
 done
 """
+"""What is compared is what gets another owner, whoever puts a link in its place meanwhile."""
 MAKE_FOLDER = 'umask 022; mkdir -p -- "$1" && chown "$3:$3" -- "$1" && chmod "$2" -- "$1"'
 REMOVE = """
 set -e

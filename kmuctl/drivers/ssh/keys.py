@@ -1,9 +1,10 @@
-"""Signing in: the agent's keys, then those in files."""
+"""Signing in: the agent's keys, those that the settings name first; then those in files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,41 +18,75 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 
 
-def sign_in(transport: Transport, settings: Settings, people: People, known: PKey | None = None) -> PKey | None:
-    """With the first key that the server takes, or with a `known` one; that of a file is given back.
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a connection leaves for the next one to the same servers: nobody is asked twice."""
+
+    files: dict[Path, PKey] = field(default_factory=dict)
+    """Keys that could be read, some with a passphrase."""
+    taken: dict[Settings, bytes] = field(default_factory=dict)
+    """The public half of the key that each server took."""
+
+
+def sign_in(transport: Transport, settings: Settings, people: People, memory: Memory) -> None:
+    """With the first key that the server takes, or with the one that it took before.
 
     Raises HostError with what was tried.
     """
     tried: list[str] = []
-    if known:
-        return known if _takes(transport, settings, "the same key", known, tried) else _refuse(settings, tried)
+    before = memory.taken.get(settings)
+    with closing(_candidates(settings, people, memory, tried)) as candidates:
+        for name, key in candidates:
+            if before in (None, key.asbytes()) and _takes(transport, settings, name, key, tried):
+                memory.taken[settings] = key.asbytes()
+                return
+    _refuse(settings, tried)
+
+
+def _candidates(
+    settings: Settings, people: People, memory: Memory, tried: list[str]
+) -> Generator[tuple[str, PKey], None, None]:
+    """As OpenSSH orders them, because a server listens to a few only: what the agent holds of the named ones first."""
+    public = {path: _public(path) for path in settings.keys}
     with _agent(settings) as held:
-        public = {path: _public(path) for path in settings.keys}
-        for key in held:
-            name = f"the agent's {getattr(key, 'comment', '') or key.get_name()}"
-            wanted = settings.agent_keys or key.asbytes() in public.values()
-            if wanted and _takes(transport, settings, name, key, tried):
-                return None
+        named = [*public.values()]
+        for key in sorted(held, key=lambda key: _place(named, key.asbytes())):
+            if settings.agent_keys or key.asbytes() in named:
+                yield f"the agent's {getattr(key, 'comment', '') or key.get_name()}", key
         blobs = {key.asbytes() for key in held}
     for path in (path for path in settings.keys if public[path] not in blobs):
-        found = _from_file(path, settings, people, tried)
-        if found and _takes(transport, settings, f"`{path}`", found, tried):
-            return found
-    return _refuse(settings, tried)
+        found = memory.files.get(path) or _from_file(path, settings, people, tried)
+        if found:
+            memory.files[path] = found
+            yield f"`{path}`", found
+
+
+def _place(named: Sequence[bytes | None], blob: bytes) -> int:
+    return named.index(blob) if blob in named else len(named)
 
 
 def _takes(transport: Transport, settings: Settings, name: str, key: PKey, tried: list[str]) -> bool:
-    from paramiko import AuthenticationException, BadAuthenticationType
+    from paramiko import BadAuthenticationType, SSHException
 
     try:
         if transport.auth_publickey(settings.user, key):
             raise HostError(f"{settings} asks for more than a key: kmuctl cannot answer", hint=_hint(settings))
     except BadAuthenticationType as error:
         raise HostError(f"{settings} takes no keys, only: {', '.join(error.allowed_types)}") from None
-    except AuthenticationException:
+    except SSHException:
         tried.append(f"{name}: refused")
+        if not transport.is_active():
+            raise _hung_up(settings, tried) from None
         return False
     return True
+
+
+def _hung_up(settings: Settings, tried: list[str]) -> HostError:
+    """It counts the keys that it refuses (MaxAuthTries)."""
+    return HostError(
+        f"{settings} hung up before the right key came: {'; '.join(tried)}",
+        hint="name the key: `IdentityFile` and `IdentitiesOnly yes` for this server in ~/.ssh/config",
+    )
 
 
 def _refuse(settings: Settings, tried: list[str]) -> NoReturn:

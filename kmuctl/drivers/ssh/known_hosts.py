@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,33 +13,61 @@ from kmuctl.drivers.ssh.settings import Settings
 from kmuctl.model.errors import HostError
 
 if TYPE_CHECKING:
-    from paramiko import HostKeys, PKey
+    from paramiko import PKey
 
-SYSTEM = Path("/etc/ssh/ssh_known_hosts")
-MARKS = ("@revoked", "@cert-authority")
+REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 RSA = ("rsa-sha2-512", "rsa-sha2-256")
 """How an RSA key is agreed on; in the files it is `ssh-rsa`."""
 
 
 class KnownHosts:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, vouched: Container[bytes] = ()) -> None:
         self._settings = settings
+        self._vouched = vouched
+        """Keys that this very server has shown on a connection that stands."""
         self._file = settings.known_hosts[0].expanduser()
-        self._known = _load([*(path.expanduser() for path in settings.known_hosts), SYSTEM])
+        self._known: list[PKey] = []
+        """All of this server: it may have several, also of one kind."""
+        self._revoked: set[bytes] = set()
+        for path in (*settings.known_hosts, *settings.all_know):
+            self._load(path.expanduser())
+
+    def _load(self, path: Path) -> None:
+        """A line that paramiko cannot read is one that says nothing."""
+        for line in _lines(path):
+            mark, rest = _marked(line)
+            if mark == AUTHORITY or (entry := _entry(rest)) is None:
+                continue
+            names, key = entry
+            if not _names(names, self._settings.known_as):
+                continue
+            if mark == REVOKED:
+                self._revoked.add(key.asbytes())
+            else:
+                self._known.append(key)
 
     def kinds(self) -> list[str]:
         """Kinds of keys that are known of this server: it is asked for one of them first."""
-        known = self._known.lookup(self._settings.known_as)
-        return [name for kind in known or () for name in (RSA if kind == "ssh-rsa" else (kind,))]
+        kinds = dict.fromkeys(key.get_name() for key in self._known)
+        return [name for kind in kinds for name in (RSA if kind == "ssh-rsa" else (kind,))]
 
     def check(self, key: PKey, people: People) -> None:
-        """Raises HostError unless it is the known one, or a first one that somebody vouches for."""
-        name = self._settings.known_as
-        known = self._known.lookup(name)
-        if not known:
+        """Raises HostError unless it is a known one, or a first one that somebody vouches for."""
+        blob = key.asbytes()
+        if blob in self._revoked:
+            raise HostError(
+                f"`{self._settings.known_as}` shows the key {_fingerprint(key)}, which is revoked",
+                hint="somebody else may have this key: do not go on before whoever marked it as `@revoked` is asked",
+            )
+        if blob in [known.asbytes() for known in self._known]:
+            return
+        if blob in self._vouched:
+            self._note(key)
+        elif self._known:
+            same_kind = [known for known in self._known if known.get_name() == key.get_name()]
+            self._refuse(key, next(iter(same_kind or self._known)))
+        else:
             self._meet(key, people)
-        elif not self._known.check(name, key):
-            self._refuse(key, known.get(key.get_name()) or next(iter(known.values())))
 
     def _meet(self, key: PKey, people: People) -> None:
         server = f"`{self._settings.known_as}` is not known yet; its key is {_fingerprint(key)}"
@@ -68,23 +98,42 @@ class KnownHosts:
             raise HostError(f"cannot write `{self._file}`: {error.strerror}") from None
 
 
-def _load(paths: list[Path]) -> HostKeys:
-    """A line that paramiko cannot read is one that says nothing. What is marked as revoked is no known key."""
-    from paramiko import HostKeys
+def _marked(line: str) -> tuple[str, str]:
+    """What stands before the names, and the rest."""
+    line = line.strip()
+    if not line.startswith("@"):
+        return "", line
+    mark, _, rest = line.partition(" ")
+    return mark, rest.strip()
+
+
+def _entry(line: str) -> tuple[list[str], PKey] | None:
     from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
-    known = HostKeys()
-    for line in (line.strip() for path in paths for line in _lines(path)):
-        if not line or line.startswith(("#", *MARKS)):
-            continue
-        try:
-            entry = HostKeyEntry.from_line(line)
-        except (InvalidHostKey, ValueError):
-            continue
-        if entry is not None:
-            for name in entry.hostnames or ():
-                known.add(name, entry.key.get_name(), entry.key)
-    return known
+    if not line or line.startswith("#"):
+        return None
+    try:
+        entry = HostKeyEntry.from_line(line)
+    except (InvalidHostKey, ValueError):
+        return None
+    return (entry.hostnames or [], entry.key) if entry else None
+
+
+def _names(patterns: list[str], name: str) -> bool:
+    """As in sshd(8): hashed names, `*` and `?`; one with `!` before it takes the name out again."""
+    from paramiko import HostKeys
+
+    if any(_fits(pattern[1:], name) for pattern in patterns if pattern.startswith("!")):
+        return False
+    return any(
+        HostKeys.hash_host(name, pattern) == pattern if pattern.startswith("|1|") else _fits(pattern, name)
+        for pattern in patterns
+    )
+
+
+def _fits(pattern: str, name: str) -> bool:
+    fitting = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(fitting, name, re.IGNORECASE) is not None
 
 
 def _lines(path: Path) -> list[str]:

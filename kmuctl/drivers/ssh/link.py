@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock, Thread
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
 
 from kmuctl.drivers.ssh.connecting import connect
+from kmuctl.drivers.ssh.keys import Memory
 from kmuctl.drivers.ssh.people import People
 from kmuctl.drivers.ssh.sessions import Sessions
 from kmuctl.drivers.ssh.settings import Settings
 from kmuctl.model.errors import HostError, LinkLost
 
 if TYPE_CHECKING:
-    from paramiko import Channel, PKey
+    from paramiko import Channel
 
 PIECE = 2**16
 PROHIBITED = 1
@@ -34,18 +35,19 @@ class Said:
 
 
 class Link:
-    def __init__(self, settings: Settings, people: People, *, key: PKey | None = None) -> None:
+    def __init__(
+        self, settings: Settings, people: People, memory: Memory | None = None, vouched: Container[bytes] = ()
+    ) -> None:
         self.settings = settings
+        self.memory = memory or Memory()
         self.requests = 0
         """How often somebody waited for the server's answer."""
-        self._connection = connect(settings, people, key=key)
+        self.began = time()
+        """By our own clock, before the server was asked for anything."""
+        self._connection = connect(settings, people, self.memory, vouched)
         self._transport = self._connection.transport
         self._sessions = Sessions(self._transport)
         self._mutex = Lock()
-
-    @property
-    def key(self) -> PKey | None:
-        return self._connection.key
 
     @property
     def broken(self) -> bool:

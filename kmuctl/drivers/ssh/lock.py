@@ -35,8 +35,8 @@ def held(shell: Shell, path: str, holder: str) -> Iterator[None]:
         if first != HELD:
             raise _not_held(shell, channel, path, first)
         done = Event()
-        thread = Thread(target=_show_life, args=(channel, done), daemon=True)
-        thread.start()
+        Thread(target=_show_life, args=(channel, done), daemon=True).start()
+        Thread(target=_watch, args=(shell, channel, done), daemon=True).start()
         try:
             yield
         finally:
@@ -45,14 +45,23 @@ def held(shell: Shell, path: str, holder: str) -> Iterator[None]:
 
 
 def _show_life(channel: Channel, done: Event) -> None:
-    with suppress(OSError):
+    with suppress(OSError, EOFError):
         while not done.wait(SIGN_SECONDS):
             channel.sendall(b".")
 
 
+def _watch(shell: Shell, channel: Channel, done: Event) -> None:
+    """A lock that was lost, while this machine slept for instance, ends everything: another one may be at work."""
+    with suppress(OSError, EOFError):
+        while channel.recv(1024):
+            pass
+    if not done.is_set():
+        shell.link.close()
+
+
 def _let_go(channel: Channel) -> None:
     """Free when this returns; over a broken link soon after."""
-    with suppress(OSError):
+    with suppress(OSError, EOFError):
         channel.shutdown_write()
         channel.recv_exit_status()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from contextlib import suppress
 from threading import Semaphore, Thread
 from time import sleep
 from typing import TYPE_CHECKING
@@ -37,7 +38,8 @@ class Sessions:
         return None
 
     def give_back(self, channel: Channel) -> None:
-        channel.close()
+        with suppress(OSError, EOFError):  # over a broken connection: paramiko raises either
+            channel.close()
         self._seats.release()
 
     def _prepare(self) -> None:

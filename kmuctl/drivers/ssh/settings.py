@@ -13,6 +13,7 @@ from kmuctl.model.errors import ConfigError
 
 CONFIG = Path("~/.ssh/config")
 KNOWN_HOSTS = (Path("~/.ssh/known_hosts"), Path("~/.ssh/known_hosts2"))
+ALL_KNOW = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
 KEYS = ("id_rsa", "id_ecdsa", "id_ed25519")
 """What OpenSSH tries when nothing is said, of the kinds that paramiko reads."""
 CONNECT_SECONDS = 15
@@ -38,14 +39,23 @@ class Settings:
     command: str = ""
     """A program that is the connection (ProxyCommand)."""
     known_hosts: tuple[Path, ...] = KNOWN_HOSTS
+    """This user's own; a new server is noted in the first."""
+    all_know: tuple[Path, ...] = ALL_KNOW
+    """This machine's, for all users (GlobalKnownHostsFile)."""
+    alias: str = ""
+    """Its name in those files, where it is another one (HostKeyAlias)."""
     seconds: int = CONNECT_SECONDS
 
     @property
-    def known_as(self) -> str:
+    def place(self) -> str:
         return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
 
+    @property
+    def known_as(self) -> str:
+        return self.alias or self.place
+
     def __str__(self) -> str:
-        return f"{self.user}@{self.known_as}"
+        return f"{self.user}@{self.place}"
 
 
 def settings_of(address: str, *, config: Path = CONFIG) -> Settings:
@@ -55,7 +65,6 @@ def settings_of(address: str, *, config: Path = CONFIG) -> Settings:
     jump = found.get("proxyjump", "none")
     keys = tuple(Path(path).expanduser() for path in found.get("identityfile", ()))
     agent = found.get("identityagent", "")
-    known = tuple(Path(path) for path in found.get("userknownhostsfile", "").split())
     return Settings(
         name=name, host=found.get("hostname", name), port=_port(port or found.get("port", "22")),
         user=user or found.get("user") or getpass.getuser(),
@@ -63,7 +72,9 @@ def settings_of(address: str, *, config: Path = CONFIG) -> Settings:
         agent=agent.lower() != "none", agent_keys=found.get("identitiesonly", "no") != "yes",
         jumps=() if jump.lower() == "none" else tuple(jump.split(",")),
         command="" if found.get("proxycommand", "none").lower() == "none" else found["proxycommand"],
-        known_hosts=known or KNOWN_HOSTS, seconds=_seconds(found.get("connecttimeout", "")),
+        known_hosts=_paths(found.get("userknownhostsfile", "")) or KNOWN_HOSTS,
+        all_know=_paths(found.get("globalknownhostsfile", "")) or ALL_KNOW, alias=found.get("hostkeyalias", ""),
+        seconds=_seconds(found.get("connecttimeout", "")),
     )  # fmt: skip
 
 
@@ -107,6 +118,10 @@ def _port(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 65535:
         raise ConfigError(f"`{text}` is no port of a server", hint="mend the address, or `Port` in ~/.ssh/config")
     return int(text)
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(path) for path in text.split())
 
 
 def _seconds(text: str) -> int:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from paramiko import Channel
 
 ENVIRONMENT = ("LC_ALL=C", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin")
-GREETING = 'id -u; date +%s.%N; echo "$SSH_CONNECTION"; sudo -n true 2>/dev/null; echo $?'
+GREETING = 'id -u; date +%s.%N; echo "$SSH_CONNECTION"; sudo -k -n true 2>/dev/null; echo $?'
+"""`-k`: a ticket of an earlier command may be over at the next."""
 ATTEMPTS = 3
 LONGEST = 80
 NO_PROGRAM = 127
@@ -42,7 +43,7 @@ class Welcome:
     session: tuple[str, ...]
     """SSH_CONNECTION: the client's address and port, the server's."""
     sudo: int
-    """The exit code of `sudo -n true`."""
+    """The exit code of `sudo -k -n true`."""
 
 
 class Shell:
@@ -76,7 +77,7 @@ class Shell:
     def session(self, command: Sequence[str]) -> Iterator[Channel]:
         """A channel to a command that runs as long as it likes."""
         with self.link.session(self.line(command), f"`{_shortened(command)}`") as channel:
-            with suppress(OSError):  # whoever reads from it next sees that it is closed
+            with suppress(OSError, EOFError):  # whoever reads from it next sees that it is closed
                 channel.sendall(self._sudo.password)
             yield channel
 
@@ -98,8 +99,9 @@ def _greet(link: Link) -> Welcome:
 
 def _entry(link: Link, welcome: Welcome) -> Entry:
     client, port = (welcome.session[0], int(welcome.session[3])) if len(welcome.session) == 4 else ("", None)
-    session = " ".join(welcome.session)
-    return Entry(user=link.settings.user, ssh_port=port, client=client, session=session, by_key=True)
+    session = " ".join(welcome.session) or "ssh"
+    since = link.began + welcome.ahead
+    return Entry(user=link.settings.user, ssh_port=port, client=client, session=session, by_key=True, since=since)
 
 
 def _with_password(link: Link, welcome: Welcome, people: People) -> Sudo:

@@ -78,7 +78,7 @@ class Relay:
         self._parked.put(self._channel())
 
     def close(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
@@ -92,14 +92,14 @@ class Relay:
             return channel, stack.pop_all()
 
     def _accept(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             while True:
                 client, _ = self._listener.accept()
                 Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         """Whoever finds no channel is hung up on, and sees that as a broken connection."""
-        with client, suppress(OSError, KmuError):
+        with client, suppress(OSError, EOFError, KmuError):
             try:
                 channel, stack = self._parked.get_nowait()
             except queue.Empty:
@@ -111,17 +111,17 @@ class Relay:
                 back.join()
 
     def _send_on(self, client: socket.socket, channel: Channel) -> None:
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             while piece := client.recv(PIECE):
                 self._count()
                 channel.sendall(piece)
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             channel.shutdown_write()
 
 
 def _bring_back(channel: Channel, client: socket.socket) -> None:
-    with suppress(OSError):
+    with suppress(OSError, EOFError):
         while piece := channel.recv(PIECE):
             client.sendall(piece)
-    with suppress(OSError):
+    with suppress(OSError, EOFError):
         client.shutdown(socket.SHUT_RDWR)

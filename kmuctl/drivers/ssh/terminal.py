@@ -50,7 +50,7 @@ def _show(receive: Callable[[int], bytes], stream: IO[bytes]) -> None:
 
 
 def _feed(channel: Channel) -> None:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, EOFError, ValueError):
         while piece := os.read(sys.stdin.fileno(), PIECE):
             channel.sendall(piece)
         channel.shutdown_write()
@@ -75,7 +75,7 @@ def _exchange(channel: Channel) -> None:
             sys.stdout.buffer.flush()
         if sys.stdin in ready:
             typed = os.read(sys.stdin.fileno(), PIECE)
-            with suppress(OSError):  # a channel that closed is seen by the next look
+            with suppress(OSError, EOFError):  # a channel that closed is seen by the next look
                 channel.sendall(typed)
             if not typed:
                 watched.remove(sys.stdin)
@@ -95,7 +95,7 @@ def _raw() -> Iterator[None]:
 @contextmanager
 def _resizing(channel: Channel) -> Iterator[None]:
     def resize(*_: object) -> None:
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             channel.resize_pty(*os.get_terminal_size(sys.stdout.fileno()))
 
     before = signal.signal(signal.SIGWINCH, resize)
