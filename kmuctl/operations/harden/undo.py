@@ -150,8 +150,10 @@ def _copies(change: Guarded) -> dict[str, str]:
 
 def _before(host: Reader, change: Guarded) -> Before:
     """What the copies hold, in case that the undo takes them while the change is still being made."""
-    copies = _copies(change)
-    facts = host.facts(copies.values())
+    copies, undo = _copies(change), f"{FOLDER}/{change.name}/undo"
+    facts = host.facts([*copies.values(), undo])
+    if undo not in facts:
+        raise StepFailed(f"the change of {change.name} was undone before it began")
     return {
         path: _Kept(host.read(copy) or b"", facts[copy].mode, facts[copy].uid) if copy in facts else None
         for path, copy in copies.items()

@@ -156,6 +156,19 @@ def test_nothing_is_cut_once_the_undo_was_faster(host: Server) -> None:
     assert host.facts([THERE])[THERE].mode == 0o640
 
 
+def test_an_undo_before_anything_was_done_leaves_all_alone(host: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = undo.arm
+
+    def slow(host_: Server, change: undo.Guarded) -> None:
+        arm(host_, change)
+        host_.systemd.undo("firewall")
+
+    monkeypatch.setattr(undo, "arm", slow)
+    with pytest.raises(StepFailed, match="undone before it began"):
+        carry_out(host)
+    assert contents(host) == (OLD, None)
+
+
 def test_an_undo_during_the_last_command_is_noticed(host: Server) -> None:
     def slow() -> None:
         host.systemd.undo("firewall")
