@@ -33,6 +33,7 @@ from kmuctl.model.values import (
     nextcloud_app,
     no_ipv6,
     own_folder,
+    own_port,
     pinned_image,
     port_number,
     record_name,
@@ -156,6 +157,8 @@ class Harden(Table):
     """When the machine may restart by itself after an update that needs it; never unless given."""
     allow: tuple[Annotated[str, AfterValidator(any_network)], ...] = Field(default=(), strict=False)
     """Addresses and networks that are never banned."""
+    ports: tuple[Annotated[str, AfterValidator(own_port)], ...] = Field(default=(), strict=False)
+    """Open besides those of the services, for what else runs on the machine, in a container or not."""
     undo_minutes: Annotated[int, Field(ge=1, le=60)] = 5
     """After so long a change of SSH or firewall that nobody confirmed is undone."""
 

@@ -207,6 +207,17 @@ def upstream_address(text: str) -> str:
     return f"{host}:{port_number(int(number))}"
 
 
+def own_port(text: str) -> str:
+    """A port or range with its protocol."""
+    found = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?/(tcp|udp)", text)
+    if not found:
+        raise ValueError(f"`{text}` is not a port with its protocol, like `8081/tcp` or `9000-9010/udp`")
+    first, last = port_number(int(found[1])), port_number(int(found[2] or found[1]))
+    if found[2] and first >= last:
+        raise ValueError(f"`{text}` is no range: its second port is not above the first one")
+    return f"{first}-{last}/{found[3]}" if found[2] else f"{first}/{found[3]}"
+
+
 def port_number(number: int) -> int:
     if not 1 <= number <= 65535:
         raise ValueError(f"{number} is not a port: ports go from 1 to 65535")

@@ -19,6 +19,8 @@ UNITS, TEMPLATES = "/etc/systemd/system", "templates/systemd"
 HERE = ("--host", "local")
 """The site file may have the way from elsewhere to the very machine that the timer runs on."""
 SHOWN = ("Id", "ActiveState", "Result", "ExecMainStatus", "ExecMainExitTimestamp")
+PRECISE = "--timestamp=us+utc"
+"""What `moment` reads; seconds since 1970 are told by systemd 251 and later only, and Ubuntu 22.04 has 249."""
 RUNNING = "/run/systemd/system"
 """There exactly where systemd is the machine's own manager (sd_booted(3))."""
 
@@ -137,7 +139,7 @@ def last_runs(host: Reader, timers: Iterable[Timer] = TIMERS) -> list[LastRun]:
     if RUNNING not in present or not known:
         return []
     names = [f"{timer.name}.{kind}" for timer in known for kind in ("timer", "service")]
-    answer = host.query(("systemctl", "show", "--timestamp=unix", f"--property={','.join(SHOWN)}", *names))
+    answer = host.query(("systemctl", "show", PRECISE, f"--property={','.join(SHOWN)}", *names))
     blocks = [dict(line.split("=", 1) for line in text.splitlines()) for text in answer.stdout.strip().split("\n\n")]
     shown = {block.get("Id", ""): block for block in blocks}
     return [_last_run(timer, shown) for timer in known]
@@ -145,12 +147,21 @@ def last_runs(host: Reader, timers: Iterable[Timer] = TIMERS) -> list[LastRun]:
 
 def _last_run(timer: Timer, shown: Mapping[str, Mapping[str, str]]) -> LastRun:
     clock, service = (shown.get(f"{timer.name}.{kind}", {}) for kind in ("timer", "service"))
-    moment = service.get("ExecMainExitTimestamp", "").removeprefix("@")
-    ended = float(moment) if moment.isdigit() else None
+    ended = moment(service.get("ExecMainExitTimestamp", ""))
     return LastRun(
         timer=timer.name, active=clock.get("ActiveState") == "active", ended=ended,
         result=service.get("Result", "") if ended else "", exit_code=int(service.get("ExecMainStatus") or 0),
     )  # fmt: skip
+
+
+def moment(text: str) -> float | None:
+    """`Sat 2026-11-28 19:54:41.123456 UTC` in seconds since 1970; None for what has not been."""
+    from datetime import UTC, datetime
+
+    words = text.split()
+    if len(words) < 3:
+        return None
+    return datetime.strptime(f"{words[1]} {words[2]}", "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC).timestamp()
 
 
 def installed(host: Reader, timers: Iterable[Timer] = TIMERS) -> list[str]:

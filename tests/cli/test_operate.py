@@ -346,7 +346,7 @@ def test_status_of_a_healthy_site(up: FakeHost) -> None:
 
 def test_status_shows_when_timers_ran_and_how_it_ended(up: FakeHost) -> None:
     """K8: a night that went wrong shows."""
-    up.systemd.ends["kmuctl-certs.service"] = ("@1790000000", "success", 0)
+    up.systemd.ends["kmuctl-certs.service"] = (1790000000, "success", 0)
     [timer] = as_json(kmuctl("status", "--json"))["timers"]
     assert timer == {
         "timer": "kmuctl-certs", "active": True, "ended": "2026-09-21T14:13:20+00:00", "result": "success",
@@ -358,7 +358,7 @@ def test_status_shows_when_timers_ran_and_how_it_ended(up: FakeHost) -> None:
 @pytest.mark.parametrize("wrong", ["failed", "stopped"])
 def test_status_of_a_timer_that_is_not_well(up: FakeHost, wrong: str) -> None:
     if wrong == "failed":
-        up.systemd.ends["kmuctl-certs.service"] = ("@1790000000", "exit-code", 1)
+        up.systemd.ends["kmuctl-certs.service"] = (1790000000, "exit-code", 1)
     else:
         up.systemd.active.clear()
     said = kmuctl("status", code=3).stdout

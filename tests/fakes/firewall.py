@@ -24,6 +24,8 @@ class FakeFirewall:
         self.host = host
         self.chain: list[str] = []
         """Our rules for containers."""
+        self.docker: list[str] = []
+        """Docker's own rules."""
         self.user: dict[int, list[str]] = {4: [], 6: []}
         self.loaded = False
         host.write(CONF, b"ENABLED=no\nLOGLEVEL=low\n")
@@ -95,6 +97,7 @@ class FakeFirewall:
         lines = [f"-P INPUT {policy}", "-P FORWARD DROP", "-P OUTPUT ACCEPT"]
         lines += [f"-A INPUT -j {name}-before-input"] * self.loaded
         lines += [f"-A {name}-user-input {rule}" for rule in self.user[family]]
+        lines += self.docker
         if self.chain:
             lines += ["-N DOCKER-USER", "-N KMUCTL", "-A FORWARD -j DOCKER-USER", "-A DOCKER-USER -j KMUCTL"]
             lines += self.chain

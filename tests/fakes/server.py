@@ -112,7 +112,7 @@ class Server(FakeHost):
             "apt-config": self.apt.config, "/usr/lib/apt/apt-helper": self.apt.helper,
             "sysctl": self.sysctl, "/usr/sbin/sshd": self.sshd, "ssh": self.ssh, "ssh-keygen": self.keygen,
             "getent": self.getent, "gpasswd": self.gpasswd, "docker": self.docker, "dockerd": self.dockerd,
-            "chmod": self.chmod, "cp": self.copy, "mv": self.copy, "test": self.test,
+            "find": self.find, "chmod": self.chmod, "cp": self.copy, "mv": self.copy, "test": self.test,
             "swapon": self.swapon, "fallocate": self.fallocate, "mkswap": lambda words: Answer(0, ""),
             "dpkg-statoverride": lambda words: self.chmod(words[-2:]),
             "readlink": lambda words: Answer(0, f"{words[-1]}\n"),
@@ -199,6 +199,8 @@ class Server(FakeHost):
                 return Answer(0, "Docker version 26.1.5\n")
             case ("compose", "version", "--short"):
                 return Answer(0, "2.26.1\n") if compose else Answer(1, "", "docker: 'compose' is not a docker command")
+            case ("buildx", "version"):
+                return Answer(int(not {"docker-buildx", "docker-buildx-plugin"} & self.apt.installed), "")
         raise Untaught(f"docker {words}")
 
     def dockerd(self, words: Words) -> Answer:
@@ -216,7 +218,13 @@ class Server(FakeHost):
         return Answer(0, "")
 
     def test(self, words: Words) -> Answer:
-        return Answer(0, "")
+        return Answer(int(words[0] == "-e" and words[1] not in self.nodes), "")
+
+    def find(self, words: Words) -> Answer:
+        """Which of these files a process has open."""
+        folder, *_ = words
+        links = [self.text(f"{folder}/{name}") for name in self.tree(folder)]
+        return Answer(0, "".join(f"{folder}/3\n" for link in links if link in words))
 
     def fallocate(self, words: Words) -> Answer:
         self.write(words[-1], b"")
@@ -313,6 +321,7 @@ class Units(FakeSystemd):
     def __init__(self, host: Server) -> None:
         super().__init__(host)
         self.since: dict[str, int] = {}
+        self.masked: set[str] = set()
         for unit in ("ssh.service", "systemd-journald.service", "apt-daily.timer", "apt-daily-upgrade.timer"):
             self.start(unit)
 
@@ -326,6 +335,8 @@ class Units(FakeSystemd):
             case ("show", "--timestamp=us+utc", "--property=ExecMainStartTimestamp", unit):
                 moment = datetime.fromtimestamp(self.since.get(unit, 0), UTC)
                 return Answer(0, f"ExecMainStartTimestamp={moment:%a %Y-%m-%d %H:%M:%S.%f} UTC\n")
+            case ("is-enabled", unit) if unit in self.masked:
+                return Answer(1, "masked\n")
             case ("is-active", *units):
                 states = ["active" if self._is_active(unit) else "inactive" for unit in units]
                 return Answer(0, "\n".join(states) + "\n")
@@ -347,6 +358,9 @@ class Units(FakeSystemd):
                 self.start(unit)
             case ("enable", "--now", unit):
                 self.start(unit if "." in unit else f"{unit}.service")
+            case ("mask", "--now", unit):
+                self.masked.add(unit)
+                self.active.discard(unit)
             case ("reload" | "try-reload-or-restart" | "unmask" | "reset-failed", _):
                 pass
             case ("enable", unit) if unit in self.enabled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kmuctl.model.host import Answer
@@ -21,8 +22,8 @@ class FakeSystemd:
         """Units as they were at the last daemon-reload."""
         self.enabled: set[str] = set()
         self.active: set[str] = set()
-        self.ends: dict[str, tuple[str, str, int]] = {}
-        """How services ended last: the moment as `@SECONDS`, systemd's word for it, the exit code."""
+        self.ends: dict[str, tuple[int, str, int]] = {}
+        """How services ended last: the moment in seconds since 1970, systemd's word for it, the exit code."""
 
     def clone(self, host: FakeHost) -> FakeSystemd:
         twin = copy.copy(self)
@@ -35,7 +36,7 @@ class FakeSystemd:
             case ("show", "--property=NeedDaemonReload", unit):
                 outdated = unit in self.loaded and self.loaded[unit] != self.host.read(f"{UNITS}/{unit}")
                 return Answer(0, f"NeedDaemonReload={'yes' if outdated else 'no'}\n")
-            case ("show", "--timestamp=unix", properties, *units) if properties.startswith("--property=Id,"):
+            case ("show", "--timestamp=us+utc", properties, *units) if properties.startswith("--property=Id,"):
                 return Answer(0, "\n".join(self._shown(unit) for unit in units))
             case ("is-enabled", unit):
                 return Answer(0, "enabled\n") if unit in self.enabled else Answer(1, "disabled\n")
@@ -60,10 +61,11 @@ class FakeSystemd:
 
     def _shown(self, unit: str) -> str:
         """A service that a timer started has ended; with what, `ends` says."""
-        moment, result, code = self.ends.get(unit, ("", "success", 0))
+        moment, result, code = self.ends.get(unit, (0, "success", 0))
+        ended = f"{datetime.fromtimestamp(moment, UTC):%a %Y-%m-%d %H:%M:%S.%f} UTC" if moment else ""
         state = "active" if unit in self.active else "inactive"
         return (
-            f"Id={unit}\nActiveState={state}\nResult={result}\nExecMainStatus={code}\nExecMainExitTimestamp={moment}\n"
+            f"Id={unit}\nActiveState={state}\nResult={result}\nExecMainStatus={code}\nExecMainExitTimestamp={ended}\n"
         )
 
     def _known(self, unit: str) -> Answer | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.lab.stack import PUBLIC, LabSite, containers, report, run
+from tests.lab.stack import PUBLIC, LabSite, containers, report
 
 ORDER = (
     "test_wheel", "test_up", "test_engine", "test_doors", "test_database", "test_turn", "test_secrets", "test_wiring",
@@ -30,17 +30,6 @@ def _place(item: pytest.Item) -> int:
     return (
         ORDER.index(item.path.stem) + 1 if item.path.parent == Path(__file__).parent and item.path.stem in ORDER else 0
     )
-
-
-@pytest.fixture(scope="session")
-def engine() -> None:
-    """A Docker engine with Compose."""
-    if (
-        not shutil.which("docker")
-        or run("docker", "version").returncode
-        or run("docker", "compose", "version").returncode
-    ):
-        pytest.skip("no Docker engine with Compose: `tests/lab/lab engine` and `tests/lab/lab images` make one")
 
 
 @pytest.fixture(scope="session")

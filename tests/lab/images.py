@@ -9,7 +9,7 @@ from tests.lab.builder.building import build_all, require_folders
 from tests.lab.builder.engine import LabError, present, say
 from tests.lab.builder.rootfs import mirror
 
-BASES = ("debian", "python", "nginx", "jitsi")
+BASES = ("debian", "python", "nginx", "jitsi", "vps", "vps-bookworm", "vps-trixie")
 
 
 @dataclass(frozen=True)

@@ -176,9 +176,23 @@ def test_the_machines_own_users_have_other_names_than_people(user: str) -> None:
     assert site(harden={"docker_users": [user]}).harden.docker_users == (user,)
 
 
+def test_ports_of_the_company_s_own() -> None:
+    assert site(harden={"ports": ["08081/tcp", "9000-9010/udp"]}).harden.ports == ("8081/tcp", "9000-9010/udp")
+
+
 @pytest.mark.parametrize(
     ("wanted", "line"),
     [
+        ({"ports": [8081]}, 'harden.ports.0: must be a text in quotes, like "this"'),
+        (
+            {"ports": ["8081"]},
+            "harden.ports.0: `8081` is not a port with its protocol, like `8081/tcp` or `9000-9010/udp`",
+        ),
+        ({"ports": ["70000/tcp"]}, "harden.ports.0: 70000 is not a port: ports go from 1 to 65535"),
+        (
+            {"ports": ["90-80/tcp"]},
+            "harden.ports.0: `90-80/tcp` is no range: its second port is not above the first one",
+        ),
         (
             {"docker_users": ["Max"]},
             "harden.docker_users.0: `Max` is not a name of a user of the server, like `debian`",

@@ -69,13 +69,13 @@ def net(tmp_path: Path) -> Iterator[Net]:
         yield found
 
 
-def step() -> Step:
-    return containers_step(stack(), after=())
+def step(*ports: str) -> Step:
+    return containers_step(stack(harden={"ports": ports}), after=())
 
 
-def bring(net: Net) -> None:
-    step().apply(net.host)
-    assert step().check(net.host) is None
+def bring(net: Net, *ports: str) -> None:
+    step(*ports).apply(net.host)
+    assert step(*ports).check(net.host) is None
 
 
 def test_declared_ports_are_open_and_others_are_not_although_a_container_publishes_them(net: Net) -> None:
@@ -86,6 +86,22 @@ def test_declared_ports_are_open_and_others_are_not_although_a_container_publish
         assert [net.outside.reaches("10.77.0.1", port) for port in (443, 8443, 9443)] == [True, False, False]
         # straight to the container's address, as a neighbour in the same data centre could
         assert not net.outside.reaches(CONTAINER, 8000)
+
+
+def test_a_port_of_the_admin_s_own_is_open_until_it_is_taken_off(net: Net) -> None:
+    with net.container.listening(8000):
+        bring(net, "8443/tcp", "9000-9010/udp")
+        assert net.outside.reaches("10.77.0.1", 8443)
+        bring(net)
+        assert not net.outside.reaches("10.77.0.1", 8443)
+
+
+def test_a_network_of_docker_s_with_a_bridge_of_its_own_name_is_told(net: Net) -> None:
+    bring(net)
+    net.iptables("-N DOCKER", f"-A FORWARD -o {BRIDGE} -j DOCKER", "-A FORWARD -o shop -j DOCKER")
+    drift = step().check(net.host)
+    assert drift is not None and drift.tolerable
+    assert drift.cause.startswith("containers are on a bridge with a name of its own, shop: ")
 
 
 def test_containers_reach_the_outside_and_answers_come_back(net: Net) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from kmuctl.drivers.local import LocalHost
-from kmuctl.operations.harden import sshd, undo
+from kmuctl.operations.harden import apt, sshd, undo
 from kmuctl.operations.harden.dropins import rendered
 from kmuctl.operations.harden.system.updates import KEPT
 from tests.drivers.sshd import SEPARATION
@@ -48,6 +49,25 @@ def test_apt_reads_the_settings_of_unattended_upgrades(tmp_path: Path) -> None:
     shown = run("apt-config", "-c", config, "dump").splitlines()
     wanted = [line for line in content.decode().splitlines() if not line.startswith("//")]
     assert set(wanted) <= set(shown)
+
+
+def test_the_kernel_tells_who_holds_apts_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process with several locks, as unattended-upgrades is."""
+    lock, other = (tmp_path / name for name in ("lock", "other"))
+    monkeypatch.setattr(apt, "LOCKS", (str(lock), str(tmp_path / "absent")))
+    hold = (
+        "import fcntl, sys; held = [open(path, 'w') for path in sys.argv[1:]]; "
+        "[fcntl.lockf(file, fcntl.LOCK_EX) for file in held]; print(flush=True); sys.stdin.read()"
+    )
+    busy = next(apt.ready_steps()).check
+    for paths, expected in ([other], False), ([other, lock], True), ([lock, other], True):
+        command = [sys.executable, "-c", hold, *map(str, paths)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout and holder.stdout.readline()
+            drift = busy(LocalHost())
+            holder.communicate()
+        assert (drift is not None and f"(process {holder.pid})" in drift.cause) is expected
+    assert busy(LocalHost()) is None
 
 
 def test_systemd_accepts_the_units_of_an_undo(tmp_path: Path) -> None:

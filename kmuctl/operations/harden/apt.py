@@ -37,12 +37,18 @@ def ready_steps() -> Iterator[Step]:
 def _busy(host: Reader) -> Drift | None:
     """Asked of the kernel: whoever tries the lock to see would be in the way."""
     numbers = host.query(("stat", "--format=%i", *LOCKS)).stdout.split()
-    held = dict(re.findall(r"POSIX +\w+ +\w+ +(\d+) +\S+:(\d+) ", (host.read("/proc/locks") or b"").decode()))
-    for process, inode in held.items():
-        if inode in numbers:
+    held = re.findall(r"POSIX +\w+ +\w+ +(\d+) +\S+:(\d+) ", (host.read("/proc/locks") or b"").decode())
+    for process in dict.fromkeys(process for process, inode in held if inode in numbers):
+        if _has_open(host, process):
             name = (host.read(f"/proc/{process}/comm") or b"another program").decode().strip()
             return Drift(f"`{name}` (process {process}) is at work with packages")
     return None
+
+
+def _has_open(host: Reader, process: str) -> bool:
+    """A number counts on one file system only, and on btrfs and overlays the kernel's lists name another than stat."""
+    names = [word for path in LOCKS for word in ("-o", "-lname", path)]
+    return bool(host.query(("find", f"/proc/{process}/fd", *names[1:])).stdout.strip())
 
 
 def _half_done(host: Reader) -> Drift | None:

@@ -8,7 +8,7 @@ from kmuctl.model.errors import StepFailed
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.machine import Machine
 from kmuctl.model.stack import Stack
-from kmuctl.model.step import Drift, Step, few
+from kmuctl.model.step import Drift, Step, few, unseen
 from kmuctl.operations.harden import apt
 from kmuctl.operations.harden.daemon import settings_step
 from kmuctl.operations.harden.openpgp import fingerprints
@@ -36,6 +36,7 @@ def docker(stack: Stack, machine: Machine) -> Iterator[Step]:
         yield _engine_step(machine, FROM_DOCKER, after=("docker:source",))
     else:
         yield _engine_step(machine, FROM_DISTRO.get(machine.codename, ()), after=())
+    yield _buildx_step(machine, after=("docker:engine",))
     yield settings_step(stack, after=("docker:engine",))
     if stack.site.harden.docker_users:
         yield _users_step(stack.site.harden.docker_users, after=("docker:engine",))
@@ -125,6 +126,29 @@ def _engine_step(machine: Machine, packages: tuple[str, ...], *, after: tuple[st
     )  # fmt: skip
 
 
+def _buildx_step(machine: Machine, *, after: tuple[str, ...]) -> Step:
+    """What builds images, beside an engine that is kept. It comes from the engine's own side, or not at all."""
+
+    def package(host: Reader) -> str:
+        sides = {"docker-ce": FROM_DOCKER, "docker.io": FROM_DISTRO.get(machine.codename, ())}
+        known = [name for engine in _installed(host) for name in sides[engine] if "buildx" in name]
+        return known[0] if known else ""
+
+    def check(host: Reader) -> Drift | None:
+        if host.query(("docker", "buildx", "version")).code == 0:
+            return None
+        if wanted := package(host):
+            return Drift(f"to install: {wanted}")
+        if host.query(("docker", "--version")).code:
+            return unseen("Docker")
+        return Drift("this engine has no buildx, and no package of its side: images are not built here", tolerable=True)
+
+    def apply(host: Host) -> None:
+        apt.install(host, [package(host)])
+
+    return Step(name="docker:buildx", check=check, apply=apply, after=after, hint="`docker buildx version` says more")
+
+
 def _fitting(host: Reader, machine: Machine, packages: tuple[str, ...]) -> tuple[str, ...]:
     """Never the packages of the other side: their engine would take the place of the present one."""
     kept = _installed(host)
@@ -155,7 +179,8 @@ def _users_step(users: tuple[str, ...], *, after: tuple[str, ...]) -> Step:
         found = outside(host)
         if not found:
             return None
-        return Drift(f"to add to the group docker: {few(found)}; whoever is in this group is root on this machine")
+        meaning = "whoever is in it is root on this machine, from the next sign-in on"
+        return Drift(f"to add to the group docker: {few(found)}; {meaning}")
 
     def apply(host: Host) -> None:
         for user in outside(host):

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from kmuctl.model.host import Reader
+from kmuctl.operations.harden.bridges import EXACT
 
-OURS = re.compile(r"ufw6?-|DOCKER|KMUCTL|f2b-|ts-")
-"""Chains of ufw, Docker, ours, fail2ban, and Tailscale's, which get along with each other."""
-BRIDGE = re.compile(r"-[io] (docker0|br-[0-9a-f]{12})\b")
+OURS = re.compile(r"ufw6?-|DOCKER|KMUCTL|f2b-|ts-|LIBVIRT_")
+"""Chains of ufw, Docker, ours, fail2ban, and those of Tailscale and libvirt, which get along with each other."""
+BRIDGE = re.compile(rf"-[io] ({EXACT})\b")
+WAY = re.compile(r"-A FORWARD ([^!]* )?-[io] \S+ [^!]*-j ACCEPT$")
+"""What a VPN or a virtual machine needs, by the name of its interface: wg-quick's guides have it so."""
 TABLES = {"filter", "nat", "mangle", "raw", "security"}
 """Those that iptables keeps in nftables; a table of another name is somebody's own."""
-OUR_TABLES = re.compile(r"f2b-table|docker-bridges")
+OUR_TABLES = re.compile(r"f2b-table|docker-bridges|wg-quick-.+|libvirt_network")
 SERVICES = {"firewalld": "is-active", "nftables": "is-enabled"}
 
 
@@ -55,4 +58,4 @@ def _foreign_rules(host: Reader, command: str) -> list[str]:
 def _is_ours(rule: str) -> bool:
     chain = rule.split()[1]
     target = re.search(r"-[jg] (\S+)", rule)
-    return bool(OURS.match(chain) or (target and OURS.match(target[1])) or BRIDGE.search(rule))
+    return bool(OURS.match(chain) or (target and OURS.match(target[1])) or BRIDGE.search(rule) or WAY.match(rule))

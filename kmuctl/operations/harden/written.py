@@ -8,6 +8,11 @@ from hashlib import sha256
 from kmuctl.model.host import Reader
 
 
+def exists(host: Reader, path: str) -> bool:
+    """Without reading it, as `facts` does: it may be big."""
+    return host.query(("test", "-e", path)).code == 0
+
+
 def differing(host: Reader, files: Mapping[str, bytes], *, mode: int = 0o644) -> list[str]:
     facts = host.facts(files)
     return [

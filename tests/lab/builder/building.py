@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 
 from tests.lab.builder.contexts import FOLDERS, context, parents
 from tests.lab.builder.engine import LABEL, LabError, present, run, say
-from tests.lab.builder.rootfs import ensure_rootfs
+from tests.lab.builder.rootfs import ROOTFS, ensure_rootfs
 
 PROXY_SETTINGS = ("http_proxy", "https_proxy", "no_proxy")
 
@@ -29,6 +29,9 @@ class Builder:
         self.sources: dict[str, str] = {}
 
     def ensure(self, folder: str) -> None:
+        if folder in ROOTFS:
+            ensure_rootfs(folder)
+            return
         archive = context(folder)
         self.sources[folder] = source = self.source(folder, archive)
         tags = self.wanted[folder]
@@ -38,7 +41,7 @@ class Builder:
     def source(self, folder: str, archive: bytes) -> str:
         """Changes when a file of the folder changes, or when one of its parents does."""
         digest = hashlib.sha256(archive)
-        for parent in sorted(parents(folder) - {"rootfs"}):
+        for parent in sorted(parents(folder) - ROOTFS.keys()):
             digest.update(self.sources[parent].encode())
         return digest.hexdigest()
 
@@ -58,9 +61,11 @@ def with_parents(folders: Iterable[str]) -> dict[str, set[str]]:
     todo = list(folders)
     while todo:
         folder = todo.pop()
-        if folder not in graph:
+        if folder in ROOTFS:
+            graph[folder] = set()
+        elif folder not in graph:
             require_folders([folder])
-            graph[folder] = parents(folder) - {"rootfs"}
+            graph[folder] = parents(folder)
             todo += graph[folder]
     return graph
 
@@ -68,7 +73,6 @@ def with_parents(folders: Iterable[str]) -> dict[str, set[str]]:
 def build_all(folders: Iterable[str], wanted: dict[str, list[str]]) -> None:
     """Build these folders and their parents; `wanted` says which tags each must carry."""
     order = TopologicalSorter(with_parents(folders))
-    ensure_rootfs()
     builder = Builder(wanted)
     order.prepare()
     # Two at a time: more only makes them wait for each other's downloads and disk.

@@ -10,15 +10,25 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.lab.builder.rootfs import mirror, security_mirror
+
 FOLDERS = Path(__file__).resolve().parents[1] / "images"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout")
 
+APT_SOURCE = """\
+Types: deb
+URIs: {uri}
+Suites: {suites}
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+
 
 def parents(folder: str) -> set[str]:
-    """The lab folders that this folder's Dockerfile starts from or copies from."""
+    """What this folder's Dockerfile starts from or copies from: other folders, a root file system."""
     dockerfile = (FOLDERS / folder / "Dockerfile").read_text()
-    return set(re.findall(r"^(?:FROM |COPY --from=)kmuctl-lab/([\w-]+)(?=\s|$)", dockerfile, re.MULTILINE))
+    return set(re.findall(r"^(?:FROM |COPY --from=)kmuctl-lab/([\w:-]+)(?=\s|$)", dockerfile, re.MULTILINE))
 
 
 def context(folder: str) -> bytes:
@@ -42,10 +52,19 @@ def add_file(archive: tarfile.TarFile, name: str, content: bytes, mode: int = 0o
 
 def machine_files(folder: str) -> Iterator[tuple[str, bytes]]:
     """What apt and pip need to know about this machine's way to the mirrors."""
-    if folder == "debian":
+    if folder in ("debian", "vps"):
         yield "ca-certificates.crt", CERTIFICATES.read_bytes()
-    if folder == "python":
+    if folder in ("python", "vps"):
         yield "pip.conf", pip_settings().encode()
+    if folder == "vps":
+        yield "debian.sources", apt_sources().encode()
+
+
+def apt_sources() -> str:
+    """As a fresh Debian has them; `SUITE` is put in where the suite is known."""
+    security = security_mirror()
+    entries = [(mirror(), "SUITE SUITE-updates"), *([(security, "SUITE-security")] if security else [])]
+    return "\n".join(APT_SOURCE.format(uri=uri, suites=suites) for uri, suites in entries)
 
 
 def pip_settings() -> str:

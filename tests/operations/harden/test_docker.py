@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,10 @@ def test_a_distribution_without_a_new_compose(distribution: str, version: str, c
     assert 'docker_source = "docker"' in failed.hint
 
 
-@pytest.mark.parametrize("packages", [{"docker.io", "docker-compose"}, {"docker-ce", "docker-compose-plugin"}])
+@pytest.mark.parametrize(
+    "packages",
+    [{"docker.io", "docker-compose", "docker-buildx"}, {"docker-ce", "docker-compose-plugin", "docker-buildx-plugin"}],
+)
 def test_an_engine_that_is_there_is_kept(packages: set[str]) -> None:
     for wanted in (DOCKER, DISTRO):
         host = Server()
@@ -104,6 +108,25 @@ def test_an_engine_that_is_there_is_kept(packages: set[str]) -> None:
         assert causes(outcomes).keys() == {"docker:settings"}
         assert host.apt.installed >= packages
         assert host.read(SOURCE) is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "compose", "buildx"),
+    [("docker.io", "docker-compose", "docker-buildx"), ("docker-ce", "docker-compose-plugin", "docker-buildx-plugin")],
+)
+def test_a_missing_buildx_comes_from_the_engines_own_side(engine: str, compose: str, buildx: str) -> None:
+    host = Server()
+    host.apt.installed |= {engine, compose}
+    assert go(host, DOCKER)["docker:buildx"].cause == f"to install: {buildx}"
+    assert host.apt.installed >= {engine, compose, buildx}
+    assert plan(host, DOCKER)["docker:buildx"].state is State.OK
+
+
+def test_an_engine_whose_side_has_no_buildx_is_told() -> None:
+    host = Server(version="12", codename="bookworm")
+    host.apt.installed |= {"docker.io", "docker-compose"}
+    outcome = go(host, DOCKER)["docker:buildx"]
+    assert (outcome.state, outcome.warning[:26]) == (State.OK, "this engine has no buildx,")
 
 
 def test_a_missing_compose_comes_from_the_engines_own_side() -> None:
@@ -122,7 +145,7 @@ def settings(host: Server) -> dict[str, Any]:
 
 def installed(text: str = "") -> Server:
     host = Server()
-    host.apt.installed |= {"docker.io", "docker-compose"}
+    host.apt.installed |= {"docker.io", "docker-compose", "docker-buildx"}
     if text:
         host.write(PATH, text.encode())
     host.systemd.start("docker.service")
@@ -185,6 +208,13 @@ def test_a_file_that_the_engine_has_not_read_is_read() -> None:
     assert causes(go(host, DISTRO)) == {"docker:settings": "the engine has not read its settings yet"}
 
 
+def test_a_clock_that_was_set_back_does_not_restart_the_engine() -> None:
+    host = installed()
+    go(host, DISTRO)
+    host.nodes[PATH] = replace(host.nodes[PATH], written=host.clock + 3600)
+    assert causes(go(host, DISTRO)) == {}
+
+
 def test_a_stopped_engine_runs_again() -> None:
     """PITFALLS 30."""
     host = installed()
@@ -222,7 +252,9 @@ def test_members_of_the_group_are_told_what_they_are() -> None:
     host = installed()
     wanted = only("docker", docker_users=["debian", "admin"])
     cause = plan(host, wanted)["docker:users"].cause
-    assert cause == "to add to the group docker: debian, admin; whoever is in this group is root on this machine"
+    assert cause == (
+        "to add to the group docker: debian, admin; whoever is in it is root on this machine, from the next sign-in on"
+    )
     go(host, wanted)
     assert host.members == ["debian", "admin"]
     assert causes(go(host, wanted)) == {}

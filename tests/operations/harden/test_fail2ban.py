@@ -26,7 +26,12 @@ PROXIED: dict[str, Any] = {"network": {"trusted_proxies": ["192.0.2.10"]}}
 
 @pytest.fixture
 def host() -> FakeHost:
-    return FakeHost()
+    return with_test(FakeHost())
+
+
+def with_test(host: FakeHost) -> FakeHost:
+    host.programs["test"] = lambda words: Answer(int(words[1] not in host.nodes), "")
+    return host
 
 
 @pytest.fixture
@@ -81,7 +86,7 @@ def test_the_second_run_changes_nothing(host: FakeHost, server: FakeFail2ban) ->
 
 
 def test_the_empty_log_is_no_obstacle_for_up() -> None:
-    host = empty()
+    host = with_test(empty())
     FakeFail2ban(host)
     harden(host)
     go_up(host)
@@ -93,6 +98,15 @@ def test_caddy_s_log_is_left_alone(host: FakeHost, server: FakeFail2ban) -> None
     host.write(LOG, b"a line\n", mode=0o640)
     harden(host)
     assert host.text(LOG) == "a line\n"
+
+
+def test_caddy_s_log_is_not_read_to_see_that_it_is_there(
+    host: FakeHost, server: FakeFail2ban, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harden(host)
+    facts = host.facts
+    monkeypatch.setattr(host, "facts", lambda paths: facts(path for path in paths if path != LOG))
+    assert states(harden(host)) == [State.OK, State.OK]
 
 
 def test_a_server_that_does_not_start_is_told_with_its_last_words(host: FakeHost, server: FakeFail2ban) -> None:

@@ -100,6 +100,49 @@ def test_a_port_more_changes_only_that_port_and_needs_no_confirmation(host: Fake
     assert seen(host) == "to close: 10000/udp"
 
 
+def test_ports_of_the_admin_s_own_are_open_in_ufw_and_for_containers(host: FakeHost, ufw: FakeFirewall) -> None:
+    """K26: 443 is the site's already."""
+    own = {"harden": {"ports": ["8081/tcp", "9000-9010/udp", "443/tcp"]}}
+    harden(host, **own)
+    assert ufw.openings() == ["22/tcp", *SITE_PORTS, "8081/tcp", "9000:9010/udp"]
+    declared = [line.split("--ctorigdstport ")[1] for line in ufw.chain if "--ctorigdstport" in line]
+    assert declared == [f"{port} -j RETURN" for port in ("80", "443", "443", "8081", "9000:9010")]
+    assert states(harden(host, **own)) == [State.OK, State.OK]
+    assert seen(host) == "to close: 8081/tcp, 9000-9010/udp"
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("-A FORWARD -o shop -j DOCKER", True),
+        ("-A DOCKER-BRIDGE -o shop -j DOCKER", True),
+        ("-A DOCKER-BRIDGE -o docker0 -j DOCKER", False),
+        ("-A FORWARD -o br-0123456789ab -j DOCKER", False),
+        ("-A FORWARD -o wg0 -j ACCEPT", False),
+    ],
+)
+def test_a_bridge_that_our_rules_do_not_know_is_told(host: FakeHost, ufw: FakeFirewall, rule: str, told: bool) -> None:
+    harden(host)
+    ufw.docker.append(rule)
+    outcome = harden(host)["firewall:containers"]
+    assert outcome.state is State.OK
+    assert outcome.warning.startswith("containers are on a bridge with a name of its own, shop") is told
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"), [("failed", "its unit is failed"), ("activating", "its unit is activating")]
+)
+def test_rules_that_did_not_load_at_boot_are_seen(
+    host: FakeHost, ufw: FakeFirewall, monkeypatch: pytest.MonkeyPatch, state: str, cause: str
+) -> None:
+    """Docker starts all the same: somebody has to hear of it."""
+    harden(host)
+    look = host.systemd.look
+    failing = {("is-active", "kmuctl-containers.service"): Answer(3, f"{state}\n")}
+    monkeypatch.setattr(host.systemd, "look", lambda words: failing.get(words) or look(words))
+    assert survey(steps(), host)[1].cause == cause
+
+
 @pytest.mark.parametrize(
     ("sshd", "listener", "socket", "came", "expected"),
     [

@@ -68,7 +68,7 @@ def test_all_problems_come_at_once() -> None:
     host = Server()
     host.remove("/run/systemd/system")
     host.make_folder("/snap/docker", mode=0o755, uid=0)
-    host.programs["test"] = lambda words: answering(int(words[1] == "/etc"))
+    host.programs["test"] = lambda words: answering(int(words == ("-w", "/etc")))
     host.programs["df"] = lambda words: answering(0, "Filesystem\n/dev/a 9 9 1024000 99% /var\n")
     host.programs["iptables"] = lambda words: answering(4)
     lines = refusal(host).message.splitlines()
@@ -99,7 +99,15 @@ def ruleset(family: str, table: str) -> str:
 
 @pytest.mark.parametrize(
     ("family", "table", "foreign"),
-    [("inet", "filter", True), ("ip", "filter", False), ("ip6", "nat", False), ("inet", "f2b-table", False)],
+    [
+        ("inet", "filter", True),
+        ("ip", "filter", False),
+        ("ip6", "nat", False),
+        ("inet", "f2b-table", False),
+        ("ip", "wg-quick-wg0", False),
+        ("ip6", "libvirt_network", False),
+        ("ip", "wg-quick", True),
+    ],
 )
 def test_rules_of_a_provider_in_nftables(family: str, table: str, foreign: bool) -> None:
     host = Server()
@@ -121,6 +129,15 @@ def test_rules_of_a_provider_in_nftables(family: str, table: str, foreign: bool)
         ("-A FORWARD -i br-0123456789ab -o br-0123456789ab -j ACCEPT", False),
         ("-A f2b-sshd -s 192.0.2.9/32 -j REJECT", False),
         ("-A KMUCTL -j RETURN", False),
+        ("-A FORWARD -i wg0 -j ACCEPT", False),
+        ("-A FORWARD -i wg0 -o eth0 -m comment --comment vpn -j ACCEPT", False),
+        ("-A FORWARD -d 10.8.0.0/24 -o wg0 -j ACCEPT", False),
+        ("-A FORWARD -i wg0 -j DROP", True),
+        ("-A FORWARD ! -i eth0 -j ACCEPT", True),
+        ("-A FORWARD -s 10.8.0.0/24 -j ACCEPT", True),
+        ("-A INPUT -i wg0 -j ACCEPT", True),
+        ("-A INPUT -j LIBVIRT_INP", False),
+        ("-A LIBVIRT_FWI -o virbr0 -j REJECT --reject-with icmp-port-unreachable", False),
         (":INPUT DROP [0:0]", False),
     ],
 )

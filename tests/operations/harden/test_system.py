@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -88,9 +89,27 @@ def test_another_one_at_work_with_packages_is_waited_for_and_named(monkeypatch: 
     host = Server()
     host.write("/proc/locks", b"1: POSIX  ADVISORY  WRITE 812 fe:01:4711 0 EOF\n")
     host.write("/proc/812/comm", b"unattended-upgr\n")
+    host.write("/proc/812/fd/3", b"/var/lib/dpkg/lock-frontend")
     outcome = plan(host, SYSTEM)["apt:free"]
     assert outcome.cause == "`unattended-upgr` (process 812) is at work with packages"
     assert outcome.step.deadline == 600
+
+
+def test_a_lock_among_others_of_one_process_counts() -> None:
+    """unattended-upgrades holds one of its own besides dpkg's."""
+    host = Server()
+    locks = "1: POSIX  ADVISORY  WRITE 812 fe:01:{} 0 EOF\n2: POSIX  ADVISORY  WRITE 812 00:19:{} 0 EOF\n"
+    host.write("/proc/812/fd/3", b"/var/lib/dpkg/lock")
+    for numbers in ((4711, 99), (99, 4712)):
+        host.write("/proc/locks", locks.format(*numbers).encode())
+        assert plan(host, SYSTEM)["apt:free"].state is State.CHANGE
+
+
+def test_a_file_elsewhere_with_the_same_number_is_no_lock() -> None:
+    host = Server()
+    host.write("/proc/locks", b"1: POSIX  ADVISORY  WRITE 812 00:1a:4711 0 EOF\n")
+    host.write("/proc/812/fd/3", b"/run/other.lock")
+    assert plan(host, SYSTEM)["apt:free"].state is State.OK
 
 
 def test_cloud_init_is_waited_for() -> None:
@@ -157,6 +176,57 @@ def test_kernel_settings_are_in_force_not_only_written() -> None:
     assert host.kernel["kernel.kptr_restrict"] == "2"
 
 
+@pytest.mark.parametrize(("present", "after"), [("0", "1"), ("1", "1"), ("2", "2"), ("3", "3")])
+def test_more_than_the_least_stays(present: str, after: str) -> None:
+    """An admin who forbids even more keeps it, now and at boot: that file comes before all others."""
+    host = Server()
+    host.kernel["kernel.yama.ptrace_scope"] = present
+    go(host, SYSTEM)
+    assert host.kernel["kernel.yama.ptrace_scope"] == after
+    assert "ptrace" not in host.text(settings.SYSCTL)
+    assert causes(go(host, SYSTEM)) == {}
+
+
+def test_kernel_settings_that_are_refused_are_tried_once() -> None:
+    host = Server()
+    host.locked_keys = {"vm.swappiness"}
+    tries: list[str] = []
+
+    def sysctl(words: tuple[str, ...]) -> Answer:
+        if "-p" in words:
+            tries.append(words[-1])
+        return host.sysctl(words)
+
+    host.programs["sysctl"] = sysctl
+    assert go(host, SYSTEM)["system:sysctl"].state is State.FAILED
+    assert tries == [settings.SYSCTL]
+
+
+def test_ubuntus_reporter_of_crashes_is_off_for_good() -> None:
+    host = Server(distribution="ubuntu", version="24.04", codename="noble")
+    host.systemd.start("apport.service")
+    assert go(host, SYSTEM)["system:apport"].cause == "it keeps memory of programs that crash"
+    assert "apport.service" in host.systemd.masked
+    assert causes(go(host, SYSTEM)) == {}
+    assert "system:apport" not in plan(Server(), SYSTEM)
+
+
+def test_folders_are_watched_that_come_later() -> None:
+    """The kernel takes a path that is not there for a file."""
+    host = Server()
+    asked = {path for path in settings.AUDITED if f"-w {path} " in rendered("system/audit.rules").decode()}
+    assert asked == {*settings.AUDITED}
+    missing: list[set[str]] = []
+
+    def augenrules(words: tuple[str, ...]) -> Answer:
+        missing.append(asked - host.nodes.keys())
+        return host.augenrules(words)
+
+    host.programs["augenrules"] = augenrules
+    go(host, SYSTEM)
+    assert missing == [set()]
+
+
 def test_docker_keeps_what_it_needs_of_the_kernel() -> None:
     wanted = settings.values(rendered("system/sysctl.conf").decode())
     assert not [key for key in wanted if "forward" in key]
@@ -181,6 +251,13 @@ def test_the_journal_reads_its_limits() -> None:
     assert causes(go(host, SYSTEM)) == {"system:journal": "the journal has not read its settings yet"}
 
 
+def test_a_clock_that_was_set_back_restarts_nothing() -> None:
+    host = Server()
+    go(host, SYSTEM)
+    host.nodes[settings.JOURNALD] = replace(host.nodes[settings.JOURNALD], written=host.clock + 3600)
+    assert causes(go(host, SYSTEM)) == {}
+
+
 def test_a_banner_of_the_admins_own_stays() -> None:
     host = Server()
     host.write("/etc/issue.net", b"Hands off!\n")
@@ -200,6 +277,15 @@ def test_what_others_need_not_see(path: str) -> None:
     host = Server()
     go(host, SYSTEM)
     assert host.facts([path])[path].mode & 0o007 == 0
+
+
+def test_the_boot_loaders_file_is_left_to_its_program() -> None:
+    """update-grub opens it to all again with each kernel: we would never come to an end."""
+    host = Server()
+    host.write("/boot/grub/grub.cfg", b"", mode=0o444)
+    go(host, SYSTEM)
+    assert host.facts(["/boot/grub/grub.cfg"])["/boot/grub/grub.cfg"].mode == 0o444
+    assert causes(go(host, SYSTEM)) == {}
 
 
 @pytest.mark.parametrize(("compiles", "mode"), [(False, 0o750), (True, 0o755)])
@@ -225,6 +311,18 @@ def test_a_small_machine_gets_swap_that_comes_back_at_boot() -> None:
     assert host.text("/etc/fstab") == f"/dev/vda1 / ext4 defaults 0 1\n{swap.LINE}\n"
     assert host.facts([swap.PATH])[swap.PATH].mode == 0o600
     assert causes(go(host, SYSTEM)) == {}
+
+
+def test_swap_is_not_read_to_see_that_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 GiB at each look."""
+    host = small()
+    facts = host.facts
+    monkeypatch.setattr(host, "facts", lambda paths: facts(path for path in paths if path != swap.PATH))
+    go(host, SYSTEM)
+    assert causes(go(host, SYSTEM)) == {}
+    host.write("/proc/swaps", b"Filename Type Size Used Priority\n")
+    host.programs["fallocate"] = lambda words: Answer(1, "", "it is there")
+    assert causes(go(host, SYSTEM)) == {"system:swap": "no swap on this small machine: to make 2048 MiB"}
 
 
 def test_swap_of_the_admins_own_is_enough() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from kmuctl.model.stack import Stack
+from kmuctl.operations.harden.bridges import EXACT
 from kmuctl.operations.harden.templates import below, fill
 
 FOLDER = "/etc/fail2ban"
@@ -60,6 +61,7 @@ def _texts(stack: Stack, *, loaded: str) -> dict[str, str]:
         "loaded": loaded,
         "log": log(stack),
         "web_jails": web_jails(stack),
+        "bridges": EXACT,
         "spared": _spared(stack),
         "foreign": sorted(stack.site.fqdn(host) for host in stack.site.sites),
     }

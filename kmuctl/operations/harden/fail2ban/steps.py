@@ -8,7 +8,7 @@ from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, few, wait_only
 from kmuctl.operations.harden.fail2ban.jails import FOLDER, digest, files, log, names
 from kmuctl.operations.harden.units import unit_state
-from kmuctl.operations.harden.written import differing
+from kmuctl.operations.harden.written import differing, exists
 from kmuctl.operations.timers import systemctl
 
 UNIT = "fail2ban.service"
@@ -21,10 +21,10 @@ def log_step(stack: Stack) -> Step:
     folder = path.rpartition("/")[0]
 
     def check(host: Reader) -> Drift | None:
-        return None if path in host.facts([path]) else Drift("Caddy has not written any yet: to make an empty one")
+        return None if exists(host, path) else Drift("Caddy has not written any yet: to make an empty one")
 
     def apply(host: Host) -> None:
-        if folder not in host.facts([folder]):
+        if not exists(host, folder):
             host.make_folder(folder, mode=0o700, uid=0)
         host.write(path, b"", mode=0o640)
 

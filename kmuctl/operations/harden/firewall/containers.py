@@ -12,6 +12,7 @@ from kmuctl.model.errors import HostError
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, few
+from kmuctl.operations.harden.bridges import WILDCARDS, named_like_dockers
 from kmuctl.operations.harden.firewall import live
 from kmuctl.operations.harden.firewall.openings import Opening, site_openings
 from kmuctl.operations.harden.templates import fill
@@ -20,8 +21,6 @@ from kmuctl.operations.harden.written import differing
 from kmuctl.operations.timers import UNITS, systemctl
 
 CHAIN = "KMUCTL"
-BRIDGES = ("docker+", "br-+")
-"""Docker's own names for the bridges that containers are on."""
 UNIT = "kmuctl-containers.service"
 SCRIPT = "/usr/local/lib/kmuctl/containers.sh"
 
@@ -34,9 +33,9 @@ def rules(openings: list[Opening]) -> list[tuple[str, ...]]:
     """
     return [
         ("-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "RETURN"),
-        *(("-i", bridge, "-j", "RETURN") for bridge in BRIDGES),
+        *(("-i", bridge, "-j", "RETURN") for bridge in WILDCARDS),
         *(_declared(opening) for opening in openings),
-        *(("-o", bridge, "-j", "DROP") for bridge in BRIDGES),
+        *(("-o", bridge, "-j", "DROP") for bridge in WILDCARDS),
     ]
 
 
@@ -58,7 +57,7 @@ def containers_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
         _refuse_uplink(host)
         if wrong := differing(host, wanted):
             return Drift(f"to write: {few(path.rpartition('/')[2] for path in wrong)}")
-        return _not_started(host) or _not_in_force(host, chain)
+        return _not_started(host) or _not_in_force(host, chain) or _ungoverned(host)
 
     def apply(host: Host) -> None:
         for path in differing(host, wanted):
@@ -77,7 +76,7 @@ def _refuse_uplink(host: Reader) -> None:
     """A bridge of the machine's own that is named like Docker's: what comes from there would pass for containers."""
     said = host.query(("ip", "-json", "route", "show", "default")).stdout.strip()
     for route in json.loads(said or "[]"):
-        if route.get("dev", "").startswith(tuple(name.rstrip("+") for name in BRIDGES)):
+        if named_like_dockers(route.get("dev", "")):
             raise HostError(
                 f"the machine's own network is on `{route['dev']}`, which is named like a bridge of Docker's",
                 hint="rename that bridge (`br0` will do), or set `firewall = false` under [harden]",
@@ -100,6 +99,15 @@ def _not_in_force(host: Reader, chain: list[tuple[str, ...]]) -> Drift | None:
         if not _is(found.get(CHAIN, []), chain):
             return Drift(f"not in force: {live.TOOLS[family]} has another {CHAIN}")
     return None
+
+
+def _ungoverned(host: Reader) -> Drift | None:
+    """Told, not refused: the admin gave the network that name, and may have a reason."""
+    found = [name for name in live.container_bridges(live.chains(host, 4)) if not named_like_dockers(name)]
+    if not found:
+        return None
+    advice = "no firewall keeps anybody from what they publish, unless that name begins with `br-`"
+    return Drift(f"containers are on a bridge with a name of its own, {few(found)}: {advice}", tolerable=True)
 
 
 def _is(found: list[list[str]], wanted: list[tuple[str, ...]]) -> bool:

@@ -56,6 +56,12 @@ def jumps_to(rules: list[list[str]], target: str) -> bool:
     return False
 
 
+def container_bridges(found: Chains) -> list[str]:
+    """Docker leads to its own chain by the interface: from FORWARD, since Docker 28 from a chain of its own."""
+    lead = [rule for rules in found.values() for rule in rules if rule[-2:] == ["-j", "DOCKER"] and "-o" in rule]
+    return [*dict.fromkeys(rule[rule.index("-o") + 1] for rule in lead)]
+
+
 def lets_in(rules: list[list[str]], opening: Opening) -> bool:
     return any(_about(rule, opening) and rule[-1] in ACCEPTED for rule in rules)
 

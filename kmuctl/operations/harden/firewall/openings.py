@@ -31,7 +31,10 @@ def openings(stack: Stack, host: Reader) -> list[Opening]:
 
 
 def site_openings(stack: Stack) -> list[Opening]:
-    return [Opening(port.protocol, port.span.replace("-", ":"), port.purpose) for port in stack.ports()]
+    """Those of the services, and whatever else the company wants reachable."""
+    services = [(port.span, port.protocol, port.purpose) for port in stack.ports()]
+    own = [(*port.split("/"), "the site file's own") for port in stack.site.harden.ports]
+    return [*dict.fromkeys(Opening(protocol, span.replace("-", ":"), why) for span, protocol, why in services + own)]
 
 
 def ssh_ports(host: Reader) -> set[int]:

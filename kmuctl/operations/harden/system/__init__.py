@@ -12,8 +12,8 @@ from kmuctl.operations.harden.system import clock, permissions, settings, swap, 
 
 PACKAGES = (
     "ca-certificates",  # what is fetched over https can be checked
+    "python3-venv",  # kmuctl itself, which its timers call here
     "restic",  # backups
-    "python3-venv",  # kmuctl itself, for its timers
     "unattended-upgrades",  # security updates while nobody looks
     "needrestart",  # and what runs uses them
     "apparmor",  # Docker confines containers with it

@@ -1,4 +1,4 @@
-"""What others need not see: jobs of cron, settings of sshd and of the boot loader, what people keep at home."""
+"""What others need not see: jobs of cron, settings of sshd, what people keep at home."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ MODES = {
     "/etc/cron.monthly": 0o700,
     "/etc/ssh/sshd_config": 0o600,
     "/etc/sudoers.d": 0o750,
-    "/boot/grub/grub.cfg": 0o600,
 }
-
-
 HOME, HOME_MODE = "/home/", 0o750
 ASSEMBLER, COMPILER = "/usr/bin/as", "/usr/bin/gcc"
 

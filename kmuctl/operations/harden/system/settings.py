@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from kmuctl.model.host import Host, Reader
 from kmuctl.model.machine import Machine
@@ -11,8 +12,11 @@ from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, few
 from kmuctl.operations.harden.dropins import Command, dropin_step, rendered, run
 from kmuctl.operations.harden.units import loaded_before
+from kmuctl.operations.timers import systemctl
 
 SYSCTL = "/etc/sysctl.d/99-z-kmuctl.conf"
+FLOOR = "/etc/sysctl.d/10-kmuctl.conf"
+"""The least: a later file, the admin's for instance, may ask for more."""
 JOURNALD = "/etc/systemd/journald.conf.d/kmuctl.conf"
 MODULES = "/etc/modprobe.d/kmuctl.conf"
 CORES = {
@@ -20,7 +24,10 @@ CORES = {
     "/etc/systemd/coredump.conf.d/kmuctl.conf": "system/coredump.conf",  # services, where systemd collects them
     "/etc/profile.d/kmuctl-cores.sh": "system/cores.sh",  # shells that no session of PAM began
 }
+APPORT = "apport.service"
 AUDIT = "/etc/audit/rules.d/kmuctl.rules"
+AUDITED = {"/etc/docker": 0o755, "/etc/ufw": 0o755, "/root/.ssh": 0o700, "/etc/sudoers.d": 0o750}
+"""Folders that may come later, when the kernel would take the rule for one about a single file."""
 ISSUES = ("/etc/issue", "/etc/issue.net")
 SYSSTAT = ("systemctl", "enable", "--now", "sysstat.service")
 LISTCHANGES = "/etc/apt/listchanges.conf.d/kmuctl.conf"
@@ -30,6 +37,8 @@ REPLACED = (b"Debian", b"Ubuntu", b"Private system of ")
 
 
 def steps(stack: Stack, machine: Machine, *, after: tuple[str, ...]) -> Iterator[Step]:
+    if machine.distribution == "ubuntu":
+        yield _apport_step()
     yield _sysctl_step(machine, after=after)
     yield dropin_step("system:modules", {MODULES: rendered("system/modules.conf", machine=machine)})
     yield _journal_step()
@@ -45,30 +54,45 @@ def steps(stack: Stack, machine: Machine, *, after: tuple[str, ...]) -> Iterator
 
 def _sysctl_step(machine: Machine, *, after: tuple[str, ...]) -> Step:
     """A container may set only some: those of its host count, and are told."""
-    content = rendered("system/sysctl.conf")
-    wanted = values(content.decode())
+    contents = {SYSCTL: rendered("system/sysctl.conf"), FLOOR: rendered("system/floor.conf")}
+    exact, least = (values(content.decode()) for content in contents.values())
+
+    def below(host: Reader) -> list[str]:
+        present = values(host.query(("sysctl", "-e", *least)).stdout)
+        return [key for key, value in least.items() if int(present.get(key, value)) < int(value)]
 
     def in_force(host: Reader) -> Drift | None:
-        present = values(host.query(("sysctl", "-e", *wanted)).stdout)
-        other = [key for key, value in wanted.items() if present.get(key, value) != value]
+        present = values(host.query(("sysctl", "-e", *exact)).stdout)
+        other = [key for key, value in exact.items() if present.get(key, value) != value] + below(host)
         if not other:
             return None
         where = "its host decides here" if machine.container else "not in force"
         return Drift(f"{where}: {few(other)}", tolerable=machine.container)
 
-    step = dropin_step("system:sysctl", {SYSCTL: content}, in_force=in_force, after=after)
+    step = dropin_step("system:sysctl", contents, in_force=in_force, after=after)
 
     def apply(host: Host) -> None:
         """`-e`: what this kernel does not have is none of ours to set."""
         step.apply(host)
-        answer = host.run(("sysctl", "-e", "-q", "-p", SYSCTL))
-        if answer.code and not machine.container:
-            run(host, "sysctl", "-e", "-q", "-p", SYSCTL)
+        load = host.run if machine.container else lambda command: run(host, *command)
+        for path in (SYSCTL, FLOOR) if below(host) else (SYSCTL,):
+            load(("sysctl", "-e", "-q", "-p", path))
 
-    return Step(
-        name=step.name, check=step.check, apply=apply, after=after,
-        hint="`sysctl --system` shows which file sets what; the last one counts",
-    )  # fmt: skip
+    return replace(step, apply=apply, hint="`sysctl --system` shows which file sets what; the last one counts")
+
+
+def _apport_step() -> Step:
+    """Ubuntu's reporter of crashes: at each start it has memory of programs with privileges written, and for itself."""
+
+    def check(host: Reader) -> Drift | None:
+        asked = [host.query(("systemctl", question, APPORT)).stdout.strip() for question in ("is-enabled", "is-active")]
+        return Drift("it keeps memory of programs that crash") if {"enabled", "active"} & {*asked} else None
+
+    def apply(host: Host) -> None:
+        """Masked, because an update of its package switches it on again."""
+        systemctl(host, "mask", "--now", APPORT)
+
+    return Step(name="system:apport", check=check, apply=apply)
 
 
 def values(text: str) -> dict[str, str]:
@@ -138,7 +162,15 @@ def _audit_step(*, after: tuple[str, ...]) -> Step:
             None if "-k accounts" in shown or "key=accounts" in shown else Drift("the kernel does not have its rules")
         )
 
-    return dropin_step(
+    step = dropin_step(
         "system:audit", {AUDIT: rendered("system/audit.rules")}, in_force=in_force,
         load=(("augenrules", "--load"),), after=after,
     )  # fmt: skip
+
+    def apply(host: Host) -> None:
+        present = host.facts(AUDITED)
+        for path in (path for path in AUDITED if path not in present):
+            host.make_folder(path, mode=AUDITED[path], uid=0)
+        step.apply(host)
+
+    return replace(step, apply=apply)

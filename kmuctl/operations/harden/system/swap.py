@@ -8,6 +8,7 @@ from kmuctl.model.host import Host, Reader
 from kmuctl.model.machine import Machine
 from kmuctl.model.step import Drift, Step
 from kmuctl.operations.harden.dropins import run
+from kmuctl.operations.harden.written import exists
 from kmuctl.operations.preflight import free_disk
 
 SMALL, SIZE, SPARE = 4096, 2048, 2048
@@ -39,14 +40,13 @@ def _unfit(host: Reader) -> str:
     if kind not in FITTING:
         return f"no swap file lives on {kind or 'this file system'}"
     _, free = free_disk(host, "/")
-    present = host.facts([PATH])
-    return f"only {free} MiB are free on the disk" if not present and free < SIZE + SPARE else ""
+    return f"only {free} MiB are free on the disk" if free < SIZE + SPARE and not exists(host, PATH) else ""
 
 
 def _apply(host: Host) -> None:
     """Beside it first: a file that was cut off is not taken for whole."""
     beside = f"{PATH}.new"
-    if not host.facts([PATH]):
+    if not exists(host, PATH):
         host.remove(beside)
         run(host, "fallocate", "--length", f"{SIZE}MiB", beside)
         run(host, "chmod", "600", beside)
