@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
 from kmuctl.commands.host import host_of
 from kmuctl.commands.report import counts_of, follow, show_failures, show_plan, verdict, warn
 from kmuctl.console import Console, step_data
-from kmuctl.model.errors import ConfigError
+from kmuctl.model.errors import ConfigError, LinkLost
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Outcome, State, Step
@@ -45,9 +46,12 @@ def run(console: Console, stack: Stack, *, force: bool) -> bool:
     host = host_of(stack)
     steps = _steps(console, stack, host, force=force)
     with locked(host, stack.folder, "harden"), journaled(host, stack.folder, "harden") as end:
+        undo.forget(host)
         started = monotonic()
         outcomes = follow(console, steps, host, workers=ONE_BY_ONE)
         counts = counts_of(outcomes)
+        with suppress(LinkLost):
+            _warn_of_waiting(console, host)
         end.update(counts, event="failed" if counts["failed"] else "ended")
     return _report(console, stack, host, outcomes, monotonic() - started)
 
@@ -57,6 +61,12 @@ def confirm(console: Console, stack: Stack) -> None:
     confirmed = undo.confirm_all(host_of(stack))
     said = f"confirmed: {' and '.join(confirmed)}" if confirmed else "nothing waits for a confirmation"
     console.result(said, {"confirmed": confirmed})
+
+
+def _warn_of_waiting(console: Console, host: Host) -> None:
+    """Nobody asked for the confirmation of one part where the other one failed."""
+    if names := undo.waiting(host):
+        console.warn(f"{' and '.join(names)} not confirmed yet: {undo.CONFIRM}")
 
 
 def _steps(console: Console, stack: Stack, host: Host, *, force: bool) -> list[Step]:

@@ -25,6 +25,11 @@ from kmuctl.model.errors import Busy, HostError
 from kmuctl.model.host import Answer, Content, Entry, Fact
 from kmuctl.model.stack import PROJECT
 
+SIGN_IN, SIGN_INS = "/proc/self/sessionid", "/run/systemd/sessions"
+"""The number of the sign-in that a process comes from; what systemd knows of each."""
+SSHD_NAMES = ("sshd", "sshd-session")
+"""Of the process that each connection has; the second one's since OpenSSH 9.8."""
+
 
 class LocalHost:
     at_once = 6
@@ -54,13 +59,13 @@ class LocalHost:
 
     def entry(self) -> Entry:
         user = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-        session = _session(os.getpid())
+        session, since = _session(os.getpid()), _signed_in(os.getpid())
         if not session:
-            return Entry(user=user)
+            return Entry(user=user, session="sshd" if since else _remote_login(), since=since)
         connection = session["SSH_CONNECTION"]
         client, _, _, port = connection.split()
         by_key = _by_key(session.get("SSH_USER_AUTH", ""))
-        return Entry(user=user, ssh_port=int(port), client=client, session=connection, by_key=by_key)
+        return Entry(user=user, ssh_port=int(port), client=client, session=connection, by_key=by_key, since=since)
 
     def enter_again(self) -> bool:
         return False
@@ -207,12 +212,46 @@ def _variables(process: int) -> dict[str, str]:
 
 
 def _parent(process: int) -> int:
-    """0 when it has ended. Its name, in brackets, may hold anything."""
+    """0 when it has ended."""
+    _, status = _status(process)
+    return int(status[1]) if status else 0
+
+
+def _status(process: int) -> tuple[str, list[str]]:
+    """Its name, in brackets, which may hold anything, and what follows."""
     try:
-        status = Path(f"/proc/{process}/stat").read_text(errors="replace")
+        text = Path(f"/proc/{process}/stat").read_text(errors="replace")
     except OSError:
-        return 0
-    return int(status.rpartition(")")[2].split()[1])
+        return "", []
+    before, _, after = text.rpartition(")")
+    return before.partition("(")[2], after.split()
+
+
+def _signed_in(process: int) -> float:
+    """When the sshd that we come from let us in; 0 for what outlives its session, as the shells of a tmux do."""
+    while process > 1:
+        name, status = _status(process)
+        if name in SSHD_NAMES:
+            return _booted() + int(status[19]) / os.sysconf("SC_CLK_TCK")
+        process = int(status[1]) if status else 0
+    return 0.0
+
+
+def _booted() -> float:
+    lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("btime ")))
+
+
+def _remote_login() -> str:
+    """The session of a sign-in from elsewhere whose variables sudo took; "" on the machine's own console.
+
+    The kernel remembers the sign-in of each process, also in a tmux that root's shell started.
+    """
+    with suppress(OSError):
+        number = Path(SIGN_IN).read_text(encoding="ascii").strip()
+        if "REMOTE=1" in Path(SIGN_INS, number).read_text(errors="replace").splitlines():
+            return f"sign-in {number}"
+    return ""
 
 
 def _by_key(record: str) -> bool | None:

@@ -3,6 +3,7 @@
     KmuError              message, hint, exit code; shown without a traceback
     +-- ConfigError       2  the site file, the secrets file or the command line
     +-- HostError         1  the machine or its Docker engine is not fit for the job
+    |   +-- Unreachable   1  nobody answers there; a moment later somebody may
     +-- LinkLost          1  the connection to the host broke; the message says what is certain
     +-- StepFailed        1  a step of a plan did not reach its goal
     +-- Busy              4  another kmuctl holds the lock
@@ -32,6 +33,10 @@ class ConfigError(KmuError):
 
 
 class HostError(KmuError):
+    pass
+
+
+class Unreachable(HostError):
     pass
 
 

@@ -137,6 +137,13 @@ class Entry:
     """What tells this session's connection from all others: the client's address and port, for instance."""
     by_key: bool | None = None
     """Signed in with a key; None when that cannot be seen from here."""
+    since: float = 0.0
+    """When the session began, by the machine's clock, in seconds since 1970; 0 when that cannot be seen from here."""
+
+    @property
+    def console(self) -> bool:
+        """The machine's own, or a shell that no sign-in led to."""
+        return not self.session
 
 
 class Content(Protocol):

@@ -19,7 +19,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     machine = Server()
     monkeypatch.setattr("kmuctl.commands.harden.host_of", lambda stack: machine)
     monkeypatch.setattr("kmuctl.operations.harden.preflight.time", machine.now)
-    monkeypatch.setattr(undo, "PROOF_SECONDS", 0.0)
     monkeypatch.setattr(undo, "GRACE_SECONDS", -300)
     return machine
 
@@ -29,7 +28,7 @@ def test_the_plan_changes_nothing(server: Server) -> None:
     before = dict(server.nodes)
     result = kmuctl("harden", "--dry-run")
     assert "change  ssh:settings  (to set: passwordauthentication" in result.stdout
-    assert result.stdout.endswith("1 to change, 3 already right\n")
+    assert result.stdout.endswith("1 to change, 4 already right\n")
     assert server.nodes == before
 
 
@@ -45,9 +44,9 @@ def test_done_and_done_again(server: Server) -> None:
     """U36."""
     site_file(ONLY_SSH)
     first = kmuctl("harden")
-    assert first.stdout.startswith("done: 1 changed, 3 were already right")
+    assert first.stdout.startswith("done: 1 changed, 4 were already right")
     assert "Next: `kmuctl up`" in first.stdout
-    assert kmuctl("harden").stdout.startswith("nothing changed: all 4 steps were already right")
+    assert kmuctl("harden").stdout.startswith("nothing changed: all 5 steps were already right")
 
 
 def test_the_journal_says_what_was_done(server: Server) -> None:
@@ -79,8 +78,8 @@ def test_the_confirmation_from_another_session(server: Server) -> None:
     server.lets_in = None
     assert "kmuctl harden --confirm" in kmuctl("harden", code=1).stderr
     server.held["/opt/kmu/state/lock"] = "`kmuctl harden`, process 812"
-    assert "open a second session" in kmuctl("harden", "--confirm", code=1).stderr
-    server.came = Entry(user="root", ssh_port=22, client="198.51.100.20", session="two")
+    assert "open one NOW and type it there" in kmuctl("harden", "--confirm", code=1).stderr
+    server.came = Entry(user="root", ssh_port=22, client="198.51.100.20", session="two", since=server.now() + 1)
     assert kmuctl("harden", "--confirm").stdout == "confirmed: ssh\n"
     assert as_json(kmuctl("harden", "--confirm", "--json")) == {"format": 1, "confirmed": []}
 
@@ -96,3 +95,20 @@ def test_a_machine_that_is_not_fit(server: Server) -> None:
     site_file()
     server.write("/etc/os-release", b"ID=arch\n")
     assert "it runs Arch (amd64)" in kmuctl("harden", code=1).stderr
+
+
+def test_what_was_undone_before_is_told_once(server: Server) -> None:
+    """And does not fail a run for ever: by now all may hold without it."""
+    site_file(ONLY_SSH)
+    kmuctl("harden")
+    server.write(undo.marker("ssh"), b"2026-11-28 20:00:00 UTC\n")
+    told = kmuctl("harden")
+    assert "the last change of ssh was undone at 2026-11-28 20:00:00 UTC" in told.stderr
+    assert told.stdout.startswith("nothing changed")
+    assert "undone" not in kmuctl("harden").stderr
+
+
+def test_a_change_that_still_waits_is_told_at_the_end(server: Server) -> None:
+    site_file(ONLY_SSH)
+    server.lets_in = None
+    assert "warning: ssh not confirmed yet: open a NEW session" in kmuctl("harden", code=1).stderr

@@ -136,18 +136,4 @@ class FirewallUnits(FakeSystemd):
                 return self._known(unit) or self._add(self.active, unit)
             case ("enable", "ufw.service" as unit):
                 return self._add(self.enabled, unit)
-            case ("start", unit) if unit == "kmuctl-undo-firewall.service":
-                self._undo()
-                return Answer(0, "")
         return super().run(words)
-
-    def _undo(self) -> None:
-        """What its script says: files back, commands, a mark, and itself away."""
-        folder = "/var/lib/kmuctl/undo/firewall"
-        script = self.host.text(f"{folder}/undo")
-        for copy, path in re.findall(r"mv -f (\S+) (\S+)", script):
-            self.host.nodes[path] = self.host.nodes[copy if copy.startswith("/") else f"{folder}/{copy}"]
-        for line in re.findall(r"(?m)^ufw (.*)$", script):
-            self.firewall.ufw(tuple(line.split()))
-        self.host.remove(folder)
-        self.host.write("/var/lib/kmuctl/undone-firewall", b"2026-11-28 20:00:00 UTC\n")

@@ -6,7 +6,6 @@ Each program reads and writes the machine's own files, so a step that forgets on
 from __future__ import annotations
 
 import re
-import shlex
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -78,6 +77,10 @@ class Server(FakeHost):
         self.kernel: dict[str, str] = {}
         self.locked_keys: set[str] = set()
         """Kernel settings that belong to the container's host."""
+        self.matches: dict[str, dict[str, str]] = {}
+        """What `Match User` blocks set, by user."""
+        self.connections: list[str] = []
+        """What sshd -T was asked about."""
         self.invalid = ""
         """What sshd -t says."""
         self.daemon_ends = ""
@@ -144,7 +147,10 @@ class Server(FakeHost):
             return Answer(255, "", self.invalid) if self.invalid else Answer(0, "")
         if words[:2] != ("-T", "-C"):
             raise Untaught(f"sshd {words}")
-        return Answer(0, "".join(f"{name} {value}\n" for name, values in self._sshd().items() for value in values))
+        self.connections.append(words[2])
+        user = words[2].partition(",")[0].removeprefix("user=")
+        found = self._sshd() | {name: [value] for name, value in self.matches.get(user, {}).items()}
+        return Answer(0, "".join(f"{name} {value}\n" for name, values in found.items() for value in values))
 
     def _sshd(self) -> dict[str, list[str]]:
         """The first file that names a setting counts; only host keys add up within one file."""
@@ -347,8 +353,6 @@ class Units(FakeSystemd):
 
     def run(self, words: Words) -> Answer:
         match words:
-            case ("start", unit) if unit.startswith("kmuctl-undo-"):
-                return self.undo(unit.removeprefix("kmuctl-undo-").removesuffix(".service"))
             case ("restart", "docker.service") if self.host.daemon_ends and self.host.facts(
                 ["/etc/docker/daemon.json"]
             ):
@@ -367,21 +371,4 @@ class Units(FakeSystemd):
                 pass
             case _:
                 return super().run(words)
-        return Answer(0, "")
-
-    def undo(self, name: str) -> Answer:
-        """What its script says, line by line."""
-        folder = f"/var/lib/kmuctl/undo/{name}"
-        for line in self.host.text(f"{folder}/undo").splitlines():
-            words = shlex.split(line, comments=True)
-            match words:
-                case ["[", "!", "-e", copy, *_]:
-                    self.host.copy((copy, words[-1]))
-                case ["rm", "-f" | "-rf", *paths]:
-                    for path in paths:
-                        self.host.remove(path)
-                case ["date", *_]:
-                    self.host.write(words[-1].removeprefix(">"), b"2026-11-28 20:00:00 UTC\n")
-                case ["systemctl", *rest]:
-                    self.run(tuple(rest))
         return Answer(0, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,8 @@ class FakeSystemd:
                 self.loaded = {name: self.host.read(f"{UNITS}/{name}") or b"" for name in self.host.tree(UNITS)}
             case ("enable", unit):
                 return self._known(unit) or self._add(self.enabled, unit)
+            case ("start", unit) if unit.startswith("kmuctl-undo-"):
+                return self.undo(unit.removeprefix("kmuctl-undo-").removesuffix(".service"))
             case ("restart", unit):
                 return self._known(unit) or self._add(self.active, unit)
             case ("disable", "--now", unit):
@@ -57,6 +60,27 @@ class FakeSystemd:
                 self.active.discard(unit)
             case _:
                 raise Untaught(f"systemctl {' '.join(words)}")
+        return Answer(0, "")
+
+    def undo(self, name: str) -> Answer:
+        """What its script says, line by line."""
+        for line in self.host.text(f"/var/lib/kmuctl/undo/{name}/undo").splitlines():
+            match shlex.split(line, comments=True):
+                case ["{", "cp", "-a", "--", source, beside, *_]:
+                    self.host.nodes[beside.removesuffix(".undo")] = self.host.nodes[source]
+                case ["mv", *_]:
+                    pass  # done with the line before
+                case ["rm", "-f", "--", path, "||", _]:
+                    self.host.remove(path)
+                case ["rm", "-rf", *paths]:
+                    for path in paths:
+                        self.host.remove(path)
+                case ["date", *_, marker]:
+                    self.host.write(marker.removeprefix(">"), b"2026-11-28 20:00:00 UTC\n")
+                case ["systemctl", *words] if "||" not in words:
+                    self.run(tuple(words))
+                case [*command, "||", "failed=1"]:
+                    self.host.run(tuple(command))
         return Answer(0, "")
 
     def _shown(self, unit: str) -> str:

@@ -32,7 +32,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1.5) as c
 BEFORE = """
 mount --make-rprivate /
 for folder in /usr/local/lib /var/lib /var/log /run /etc/systemd/system; do mount -t tmpfs none "$folder"; done
-mkdir /run/fail2ban /var/lib/fail2ban
+mkdir /run/fail2ban /var/lib/fail2ban /run/sshd
 for folder in ufw default fail2ban; do mount --bind "$1/$folder" "/etc/$folder"; done
 ip link set lo up
 echo ready

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -93,6 +95,17 @@ def test_who_scans_is_dropped_before_containers_and_the_spared_are_not(host: Sea
     assert eventually(lambda: bool(banned(host) and banned(host, "ip6tables")))
     assert (banned(host), banned(host, "ip6tables")) == (["198.51.100.7/32"], ["2001:db8::7/128"])
     assert "-A DOCKER-USER -j f2b-kmuctl-probes" in host.run(("iptables", "-S", "DOCKER-USER")).stdout
+
+
+def test_who_is_signed_in_is_not_shut_out(host: SealedHost) -> None:
+    """PITFALLS 18: at its first start fail2ban reads ten minutes back, with the admin's own mistakes in them."""
+    bring(host)
+    signed_in = {**os.environ, "SSH_CLIENT": "198.51.100.9 50022 22"}
+    with subprocess.Popen(["sleep", "60"], env=signed_in) as session:
+        scanned(host, "198.51.100.9", "198.51.100.7")
+        assert eventually(lambda: bool(banned(host)))
+        assert banned(host) == ["198.51.100.7/32"]
+        session.kill()
 
 
 def test_a_change_is_read_without_a_restart_and_without_an_amnesty(host: SealedHost) -> None:

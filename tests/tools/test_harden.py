@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from kmuctl.drivers import processes
 from kmuctl.drivers.local import LocalHost
+from kmuctl.model.host import Entry
 from kmuctl.operations.harden import apt, sshd, undo
 from kmuctl.operations.harden.dropins import rendered
+from kmuctl.operations.harden.openssh import SSHD
 from kmuctl.operations.harden.system.updates import KEPT
+from kmuctl.operations.timers import UNITS
 from tests.drivers.sshd import SEPARATION
+from tests.fakes import FakeHost
 from tests.tools.programs import program, run
 
 pytestmark = pytest.mark.tool
@@ -71,8 +76,8 @@ def test_the_kernel_tells_who_holds_apts_locks(tmp_path: Path, monkeypatch: pyte
 
 
 def test_systemd_accepts_the_units_of_an_undo(tmp_path: Path) -> None:
-    paths = [tmp_path / path.rpartition("/")[2] for path in undo.unit_files(CHANGE)]
-    for path, content in zip(paths, undo.unit_files(CHANGE).values(), strict=True):
+    paths = [tmp_path / path.rpartition("/")[2] for path in undo.unit_files("ssh", 5)]
+    for path, content in zip(paths, undo.unit_files("ssh", 5).values(), strict=True):
         path.write_bytes(content)
     command = [program("systemd-analyze"), "verify", "--man=no", *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -101,6 +106,56 @@ def test_the_undo_itself_works_in_a_plain_shell(tmp_path: Path, monkeypatch: pyt
     assert (there.read_text(), absent.exists(), ran.read_text()) == ("old", False, "old")
     assert (tmp_path / "undone-ssh").read_text().endswith("UTC\n")
     assert not folder.exists()
+
+
+def test_an_undo_that_fails_keeps_its_copies_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K26: on a full disk, or where a folder is gone: the rest is put back, and nobody is told that all is well."""
+    monkeypatch.setattr(undo, "STATE", str(tmp_path))
+    monkeypatch.setattr(undo, "FOLDER", str(tmp_path / "undo"))
+    monkeypatch.setattr(undo, "UNITS", str(tmp_path / "units"))
+    folder, gone, there = tmp_path / "undo/ssh", tmp_path / "gone/file", tmp_path / "there"
+    folder.mkdir(parents=True)
+    copies = {str(gone): str(folder / "0"), str(there): str(folder / "1")}
+    for number in "01":
+        (folder / number).write_text("old")
+    there.write_text("new")
+    change = undo.Guarded(name="ssh", files=tuple(copies), restore=(), minutes=5)
+    command = ["sh", "-c", undo.script(change, copies).decode()]
+    environment = {"PATH": f"{_without_systemd(tmp_path)}:/usr/bin:/bin"}
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 1
+    assert there.read_text() == "old"
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "1"]
+    assert not (tmp_path / "undone-ssh").exists()
+    gone.parent.mkdir()
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+    assert gone.read_text() == "old"
+    assert (tmp_path / "undone-ssh").exists() and not folder.exists()
+
+
+def test_a_command_of_the_undo_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(undo, "STATE", str(tmp_path))
+    monkeypatch.setattr(undo, "FOLDER", str(tmp_path / "undo"))
+    (tmp_path / "undo/ssh").mkdir(parents=True)
+    change = undo.Guarded(name="ssh", files=(), restore=(("false",),), minutes=5)
+    done = subprocess.run(["sh", "-c", undo.script(change, {}).decode()], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert not (tmp_path / "undone-ssh").exists()
+    assert b"Restart=on-failure\n" in undo.unit_files("ssh", 5)[f"{UNITS}/kmuctl-undo-ssh.service"]
+
+
+def test_sshd_judges_a_match_about_the_server_s_own_port(tmp_path: Path) -> None:
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key")
+    SEPARATION.mkdir(exist_ok=True)
+    config = tmp_path / "sshd_config"
+    config.write_text(f"HostKey {tmp_path}/key\nMatch LocalPort 2222 LocalAddress 10.0.0.0/8\nMaxAuthTries 2\n")
+    host = FakeHost()
+    host.came = Entry(user="root", ssh_port=2222, client="192.0.2.1", session="192.0.2.1 4000 10.0.0.7 2222")
+    host.programs[SSHD] = lambda words: processes.run((program(SSHD), "-f", str(config), *words), b"", None)
+    assert sshd.effective_settings(host, "root")["maxauthtries"] == ["2"]
+    host.came = Entry(user="root")
+    assert sshd.effective_settings(host, "root")["maxauthtries"] == ["6"]
 
 
 def _without_systemd(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from kmuctl.drivers.ssh.keys import Memory, sign_in
 from kmuctl.drivers.ssh.known_hosts import KnownHosts
 from kmuctl.drivers.ssh.people import People
 from kmuctl.drivers.ssh.settings import Settings, settings_of
-from kmuctl.model.errors import HostError
+from kmuctl.model.errors import Unreachable
 
 if TYPE_CHECKING:
     from paramiko import Transport
@@ -106,7 +106,7 @@ def _way(before: Connection | None, settings: Settings) -> Way:
             place = (settings.host, settings.port)
             return Way(before.transport.open_channel("direct-tcpip", place, ("127.0.0.1", 0)))
         except ChannelException as error:
-            raise HostError(f"{settings.place} cannot be reached through the jump host: {error.text}") from None
+            raise Unreachable(f"{settings.place} cannot be reached through the jump host: {error.text}") from None
     return _by_program(settings) if settings.command else Way(_by_network(settings))
 
 
@@ -138,21 +138,23 @@ def _meet(transport: Transport, settings: Settings, people: People, vouched: Con
     known.check(transport.get_remote_server_key(), people)
 
 
-def _refused(settings: Settings, error: Exception) -> HostError:
+def _refused(settings: Settings, error: Exception) -> Unreachable:
     """Why there is no connection, and what to look at."""
     server = f"{settings.host}, port {settings.port}"
     match error:
         case socket.gaierror():
-            return HostError(f"nobody knows the name `{settings.host}`", hint="check the address, or DNS on this side")
+            return Unreachable(
+                f"nobody knows the name `{settings.host}`", hint="check the address, or DNS on this side"
+            )
         case ConnectionRefusedError():
             hint = "is the server up, is sshd running there, and on this port?"
-            return HostError(f"{server}: the connection is refused", hint=hint)
+            return Unreachable(f"{server}: the connection is refused", hint=hint)
         case TimeoutError():
             hint = "is the server up, and does the provider's firewall let this port through?"
-            return HostError(f"{server}: no answer within {settings.seconds} s", hint=hint)
+            return Unreachable(f"{server}: no answer within {settings.seconds} s", hint=hint)
         case OSError():
-            return HostError(f"{server}: {error.strerror or error}", hint="check the address, and the network here")
+            return Unreachable(f"{server}: {error.strerror or error}", hint="check the address, and the network here")
     reason = str(error) or "it hung up"
-    return HostError(
+    return Unreachable(
         f"{server}: no SSH connection: {reason}", hint=f"`ssh -v -p {settings.port} {settings.host}` says more"
     )

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock, Thread
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
 
 from kmuctl.drivers.ssh.connecting import connect
@@ -42,6 +42,8 @@ class Link:
         self.memory = memory or Memory()
         self.requests = 0
         """How often somebody waited for the server's answer."""
+        self.began = time()
+        """By our own clock, before the server was asked for anything."""
         self._connection = connect(settings, people, self.memory, vouched)
         self._transport = self._connection.transport
         self._sessions = Sessions(self._transport)

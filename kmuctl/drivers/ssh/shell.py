@@ -99,8 +99,9 @@ def _greet(link: Link) -> Welcome:
 
 def _entry(link: Link, welcome: Welcome) -> Entry:
     client, port = (welcome.session[0], int(welcome.session[3])) if len(welcome.session) == 4 else ("", None)
-    session = " ".join(welcome.session)
-    return Entry(user=link.settings.user, ssh_port=port, client=client, session=session, by_key=True)
+    session = " ".join(welcome.session) or "ssh"
+    since = link.began + welcome.ahead
+    return Entry(user=link.settings.user, ssh_port=port, client=client, session=session, by_key=True, since=since)
 
 
 def _with_password(link: Link, welcome: Welcome, people: People) -> Sudo:

@@ -116,6 +116,6 @@ def _warnings(stack: Stack, host: Reader, machine: Machine) -> Iterator[str]:
     off = time() - host.now()
     if abs(off) > CLOCK_SECONDS:
         yield f"its clock is {abs(off):.0f} s {'behind' if off > 0 else 'ahead of'} ours"
-    for name in undo.NAMES:
+    for name in (name for name in undo.NAMES if getattr(stack.site.harden, name)):
         if struck := undo.undone(host, name):
             yield f"the last change of {name} was undone at {struck}: nobody had confirmed it"

@@ -6,18 +6,20 @@ import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 from kmuctl.model.errors import StepFailed
-from kmuctl.model.host import Answer, Host, Reader
+from kmuctl.model.host import Entry, Host, Reader
 from kmuctl.model.machine import Machine
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, few
 from kmuctl.operations.harden import undo
+from kmuctl.operations.harden.openssh import SSHD, broken
 from kmuctl.operations.harden.templates import fill
 
 NAME = "ssh"
-SSHD = "/usr/sbin/sshd"
 CONFIG = "/etc/ssh/sshd_config.d/00-kmuctl.conf"
 RELOAD = ("systemctl", "try-reload-or-restart", "ssh.service")
 """Where sshd is started by its socket at each connection, there may be nothing to reload."""
@@ -44,24 +46,31 @@ ROOT_LOGIN = ("no", "prohibit-password", "without-password", "forced-commands-on
 """Any of these is fine; sshd -T calls the second by its old name."""
 BY_HAND = frozenset({"permitrootlogin", "hostkey"})
 """Settings that are compared in a way of their own."""
+OPTION = re.compile(r'([\w-]+)(?:="((?:\\.|[^"\\])*)")?')
+"""Of a line of authorized_keys; a value may hold anything."""
+DAY = 86400
+OTHERS = ("root", "nobody")
+"""Whom `Match` blocks may be about, besides the admin: the one that everybody attacks, and one like all others."""
 
 
 def ssh(stack: Stack, machine: Machine) -> Iterator[Step]:
     minutes = stack.site.harden.undo_minutes
 
     def check(host: Reader) -> Drift | None:
-        if drift := undo.unsettled(host, NAME):
+        if drift := undo.cut_off(host, NAME):
             return drift
-        wrong = differences(host, settings(host))
-        return Drift(f"to set: {few(wrong, most=5)}{_forgotten_keys(host, wrong)}") if wrong else None
+        found = differences(host, settings(host))
+        if wrong := common(found):
+            return Drift(f"to set: {few(wrong, most=5)}{_forgotten_keys(host, wrong)}{undo.last_time(host, NAME)}")
+        return _exceptions(found)
 
     def apply(host: Host) -> None:
         _require_key(host)
         text = config(host)
         change = undo.Guarded(name=NAME, files=(CONFIG,), restore=(RELOAD,), minutes=minutes)
-        undo.carry_out(host, change, lambda: _put(host, text))
+        undo.carry_out(host, change, lambda: _put(host, text), lambda: _reload(host))
 
-    yield Step(name="ssh:settings", check=check, apply=apply, deadline=undo.deadline(minutes))
+    yield Step(name="ssh:settings", check=check, apply=apply)
 
 
 def config(host: Reader) -> bytes:
@@ -116,9 +125,26 @@ def _bits(host: Reader, path: str) -> int:
     return int(said[0]) if said else 0
 
 
-def differences(host: Reader, wanted: dict[str, list[str]]) -> list[str]:
-    """The settings that sshd would not use as wished, for whoever signs in here."""
-    effective = effective_settings(host, host.entry().user)
+def differences(host: Reader, wanted: dict[str, list[str]]) -> dict[str, list[str]]:
+    """By user, the settings that sshd would not use as wished: `Match` blocks tell users apart."""
+    users = dict.fromkeys((host.entry().user, *OTHERS))
+    return {user: _differing(effective_settings(host, user), wanted) for user in users}
+
+
+def common(found: dict[str, list[str]]) -> list[str]:
+    """What is wrong for everybody."""
+    first, *rest = found.values()
+    return [name for name in first if all(name in names for names in rest)]
+
+
+def _exceptions(found: dict[str, list[str]]) -> Drift | None:
+    """An admin may have a reason; whoever has none should know."""
+    named = [f"{few(names, most=5)} for `{user}`" for user, names in found.items() if names]
+    cause = f"sshd has exceptions (`grep -rn Match /etc/ssh`): {'; '.join(named)}"
+    return Drift(cause, tolerable=True) if named else None
+
+
+def _differing(effective: dict[str, list[str]], wanted: dict[str, list[str]]) -> list[str]:
     wrong = [
         name
         for name, values in wanted.items()
@@ -137,11 +163,9 @@ def _as_shown(value: str) -> str:
 
 def effective_settings(host: Reader, user: str) -> dict[str, list[str]]:
     """As sshd reads all of its files, with what they say about one user."""
-    entry = host.entry()
-    who = f"user={user},host={entry.client or 'localhost'},addr={entry.client or '127.0.0.1'}"
-    answer = host.query((SSHD, "-T", "-C", who))
+    answer = host.query((SSHD, "-T", "-C", f"user={user},{_connection(host.entry())}"))
     if answer.code:
-        raise _broken(answer)
+        raise broken(answer)
     found: dict[str, list[str]] = {}
     for line in answer.stdout.splitlines():
         name, _, value = line.partition(" ")
@@ -149,8 +173,12 @@ def effective_settings(host: Reader, user: str) -> dict[str, list[str]]:
     return found
 
 
-def _broken(answer: Answer) -> StepFailed:
-    return StepFailed(f"sshd does not accept its settings: {answer.reason}", hint=f"`{SSHD} -t` shows it")
+def _connection(entry: Entry) -> str:
+    """All that a `Match` may ask of one; without its words sshd refuses to judge."""
+    client = entry.client.partition("%")[0] or "127.0.0.1"
+    words = entry.session.split()
+    address = words[2].partition("%")[0] if len(words) == 4 else "127.0.0.1"
+    return f"host={client},addr={client},laddr={address},lport={entry.ssh_port or 22}"
 
 
 def _forgotten_keys(host: Reader, wrong: list[str]) -> str:
@@ -161,23 +189,33 @@ def _forgotten_keys(host: Reader, wrong: list[str]) -> str:
     dropped = sorted(re.sub(r".*ssh_host_(\w+)_key", r"\1", path).upper() for path in shown)
     kept = {kind.upper() for kind in host_key_files(host)}
     names = [name for name in dropped if name not in kept]
-    return f"; a client that knows only the {' or '.join(names)} key of this machine will ask again" if names else ""
+    if not names:
+        return ""
+    old = " or ".join(names)
+    return (
+        f"; a client that knows only the {old} key of this machine will ask, or refuse, as if it were another machine"
+    )
 
 
 def _put(host: Host, text: bytes) -> None:
-    """Into the file, then looked at by sshd, then in force."""
+    """Into the file, and looked at by sshd."""
     host.write(CONFIG, text, mode=0o600)
     answer = host.run((SSHD, "-t"))
     if answer.code:
-        raise _broken(answer)
-    if left := differences(host, settings(host)):
+        raise broken(answer)
+    if left := common(differences(host, settings(host))):
         raise StepFailed(
             f"another file of sshd says otherwise: {few(left, most=5)}",
-            hint="`Include /etc/ssh/sshd_config.d/*.conf` belongs at the top of /etc/ssh/sshd_config",
+            hint="`Include /etc/ssh/sshd_config.d/*.conf` belongs at the top of /etc/ssh/sshd_config, and no `Match` "
+            "block may set them for everybody",
         )
+
+
+def _reload(host: Host) -> None:
     answer = host.run(RELOAD)
     if answer.code:
-        raise StepFailed(f"sshd cannot be reloaded: {answer.reason}", hint="`systemctl status ssh`")
+        hint = "`journalctl --unit ssh.service --lines 20` says why; mend that, then run this again"
+        raise StepFailed(f"sshd cannot be reloaded: {answer.reason}", hint=hint)
 
 
 def _require_key(host: Reader) -> None:
@@ -193,7 +231,8 @@ def _require_key(host: Reader) -> None:
 
 def has_key(host: Reader, user: str) -> bool:
     """Whether the user has a key to sign in with that opens a shell."""
-    return any(opens_shell(line) for path in _key_files(host, user) for line in _lines(host, path))
+    now = host.now()
+    return any(opens_shell(line, now) for path in _key_files(host, user) for line in _lines(host, path))
 
 
 def _lines(host: Reader, path: str) -> list[str]:
@@ -210,16 +249,31 @@ def _key_files(host: Reader, user: str) -> list[str]:
     return [path if path.startswith("/") else f"{account[5]}/{path}" for path in filled if path != "none"]
 
 
-def opens_shell(line: str) -> bool:
-    """A line of authorized_keys with a whole key, and no command forced on it (as cloud images do with root)."""
+def opens_shell(line: str, now: float) -> bool:
+    """A line of authorized_keys with a whole key that counts for longer than a day.
+
+    No command is forced on it, as cloud images do with root's, and it is no authority's: that opens nothing itself.
+    """
     line = line.strip()
     found = re.search(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?:\s|$)", line)
-    if not found or line.startswith("#") or "command=" in line[: found.start(1)]:
+    if not found or line.startswith("#"):
+        return False
+    options = {name.lower(): value for name, value in OPTION.findall(line[: found.start(1)])}
+    if {"command", "cert-authority"} & options.keys() or _ends(options.get("expiry-time", "")) < now + DAY:
         return False
     try:
         return _strings(b64decode(found[2], validate=True))[:1] == [found[1].encode()]
     except Base64Error:
         return False
+
+
+def _ends(moment: str) -> float:
+    """YYYYMMDD[HHMM[SS]][Z]; the zone matters less than the day that is left."""
+    digits = moment.rstrip("Zz")
+    try:
+        return datetime.strptime(digits.ljust(14, "0"), "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0 if digits else inf
 
 
 def _strings(blob: bytes) -> list[bytes]:

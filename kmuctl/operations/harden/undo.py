@@ -6,23 +6,26 @@ the power: a systemd timer that is enabled also runs after a reboot, which one o
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
 
-from kmuctl.model.errors import HostError, KmuError, StepFailed
-from kmuctl.model.host import Entry, Host, Reader
-from kmuctl.model.step import Drift
+from kmuctl.model.errors import HostError, KmuError, StepFailed, Unreachable
+from kmuctl.model.host import Host, Reader
+from kmuctl.model.step import Drift, Step
 from kmuctl.operations.harden.templates import fill
 from kmuctl.operations.timers import UNITS, systemctl
 
 STATE = "/var/lib/kmuctl"
 FOLDER = f"{STATE}/undo"
-NAMES = ("ssh", "firewall")
+NAMES = ("firewall", "ssh")
+"""In the order of their work."""
 CONFIRM = "open a NEW session to this machine and type `kmuctl harden --confirm` there; keep this one open until then"
+NEW_SESSION = (
+    "open one NOW and type it there: by plain `ssh` (with a shared connection `ssh -S none`), not in tmux or screen"
+)
 PROOF_SECONDS, PAUSE_SECONDS = 20.0, 1.0
 GRACE_SECONDS = 60
 """After its time an undo may take so long."""
@@ -40,29 +43,51 @@ class Guarded:
     minutes: int
 
 
-def carry_out(host: Host, change: Guarded, act: Callable[[], None]) -> None:
-    """Arm, act, prove by a new connection, confirm.
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A file as it was before the change."""
 
-    Where the machine cannot connect to itself, the change is left armed: `unsettled` says so until the admin confirms.
+    content: bytes
+    mode: int
+    uid: int
+
+
+Before = Mapping[str, _Kept | None]
+
+
+def carry_out(host: Host, change: Guarded, prepare: Callable[[], None], cut: Callable[[], None]) -> None:
+    """Arm, prepare, cut, prove by a new connection, confirm.
+
+    `prepare` may take its time and keeps nobody out, `cut` is short. Before and after it the whole time is given anew,
+    so that the undo does not strike in the middle. Where the machine cannot connect to itself, the change is left armed
+    for the step that waits for the admin's confirmation.
     """
     arm(host, change)
+    before = _before(host, change)
     try:
-        act()
+        prepare()
+        _renew(host, change)
+        cut()
+        _renew(host, change)
+        host.write(in_force(change.name), b"")
         proven = _prove(host)
     except KmuError as error:
-        taken_back = _undo_now(host, change)
+        taken_back = _undo_now(host, change, before)
         raise StepFailed(f"{error.message}; {taken_back}", hint=error.hint) from None
     if proven:
         confirm(host, change.name)
 
 
 def _prove(host: Host) -> bool:
-    """As `enter_again`, with patience: while sshd reads its settings anew, it is away for a moment."""
+    """As `enter_again`, with patience: while sshd reads its settings anew, it is away for a moment.
+
+    A sign-in that was refused is not repeated: fail2ban counts them.
+    """
     end = monotonic() + PROOF_SECONDS
     while True:
         try:
             return host.enter_again()
-        except HostError:
+        except Unreachable:
             if monotonic() >= end:
                 raise
         sleep(PAUSE_SECONDS)
@@ -71,21 +96,36 @@ def _prove(host: Host) -> bool:
 def arm(host: Host, change: Guarded) -> None:
     """From here on the time runs. A change that is armed already keeps its first copies: they are from before it."""
     name = change.name
-    _stop_clock(host, name)
+    _let_finish(host, name)
     if not armed(host, name):
         _copy(host, change)
-    host.write(f"{FOLDER}/{name}/entry", json.dumps(asdict(host.entry())).encode(), mode=0o600)
-    host.remove(marker(name))
-    for path, text in unit_files(change).items():
+    for path in (in_force(name), marker(name)):
+        host.remove(path)
+    _start_clock(host, name, change.minutes)
+
+
+def _start_clock(host: Host, name: str, minutes: int) -> None:
+    for path, text in unit_files(name, minutes).items():
         host.write(path, text)
     for words in (("daemon-reload",), ("enable", timer(name)), ("restart", timer(name))):
         systemctl(host, *words)
 
 
-def _stop_clock(host: Host, name: str) -> None:
-    """So that it does not strike while it is set. What struck already is let finish: half an undo helps nobody."""
-    if host.facts([f"{UNITS}/{timer(name)}"]):
-        systemctl(host, "disable", "--now", timer(name))
+def _renew(host: Host, change: Guarded) -> None:
+    """The whole time once more. Raises StepFailed when the undo was faster."""
+    answer = host.run(("systemctl", "restart", timer(change.name)))
+    _let_finish(host, change.name)
+    if not armed(host, change.name):
+        raise StepFailed(
+            f"the change took longer than {change.minutes} min, so the machine undid it meanwhile",
+            hint="a larger `undo_minutes` under [harden] in kmu.toml gives it more time",
+        )
+    if answer.code:
+        raise StepFailed(f"the timer of the undo does not start: {answer.reason}")
+
+
+def _let_finish(host: Host, name: str) -> None:
+    """An undo that struck already: half of one helps nobody."""
     if host.query(("systemctl", "is-active", f"{unit(name)}.service")).stdout.strip() == "activating":
         host.run(("systemctl", "start", f"{unit(name)}.service"))  # joins the one that runs
 
@@ -97,32 +137,49 @@ def _copy(host: Host, change: Guarded) -> None:
     host.make_folder(STATE, mode=0o700, uid=0)
     host.make_folder(folder, mode=0o700, uid=0)
     present = host.facts(change.files)
-    copies = {path: f"{folder}/{number}" if path in present else "" for number, path in enumerate(change.files)}
+    copies = {path: copy if path in present else "" for path, copy in _copies(change).items()}
     for path, copy in copies.items():
         if copy:
             _run(host, "cp", "-a", "--", path, copy)
     host.write(f"{folder}/undo", script(change, copies), mode=0o700)
 
 
-def script(change: Guarded, copies: dict[str, str]) -> bytes:
+def _copies(change: Guarded) -> dict[str, str]:
+    return {path: f"{FOLDER}/{change.name}/{number}" for number, path in enumerate(change.files)}
+
+
+def _before(host: Reader, change: Guarded) -> Before:
+    """What the copies hold, in case that the undo takes them while the change is still being made."""
+    copies, undo = _copies(change), f"{FOLDER}/{change.name}/undo"
+    facts = host.facts([*copies.values(), undo])
+    if undo not in facts:
+        raise StepFailed(f"the change of {change.name} was undone before it began")
+    return {
+        path: _Kept(host.read(copy) or b"", facts[copy].mode, facts[copy].uid) if copy in facts else None
+        for path, copy in copies.items()
+    }
+
+
+def script(change: Guarded, copies: Mapping[str, str]) -> bytes:
     """What the machine runs by itself; a path without a copy was absent."""
-    return _render("undo.sh", change, copies=copies)
+    return _render("undo.sh", change.name, copies=copies, restore=change.restore)
 
 
-def unit_files(change: Guarded) -> dict[str, bytes]:
-    return {f"{UNITS}/{unit(change.name)}.{kind}": _render(f"undo.{kind}", change) for kind in ("service", "timer")}
+def unit_files(name: str, minutes: int) -> dict[str, bytes]:
+    return {
+        f"{UNITS}/{unit(name)}.{kind}": _render(f"undo.{kind}", name, minutes=minutes) for kind in ("service", "timer")
+    }
 
 
-def _render(template: str, change: Guarded, **more: Any) -> bytes:
-    known: dict[str, Any] = {
-        "name": change.name, "minutes": change.minutes, "restore": change.restore, "unit": unit(change.name),
-        "units": UNITS, "folder": f"{FOLDER}/{change.name}", "marker": marker(change.name),
-    }  # fmt: skip
+def _render(template: str, name: str, **more: Any) -> bytes:
+    known = {"name": name, "unit": unit(name), "units": UNITS, "folder": f"{FOLDER}/{name}", "marker": marker(name)}
     return fill(template, **known, **more).encode()
 
 
-def _undo_now(host: Host, change: Guarded) -> str:
+def _undo_now(host: Host, change: Guarded, before: Before) -> str:
     """The link may be what broke: then the machine does it alone."""
+    if not _still_armed(host, change.name):
+        return _put_back(host, change, before)
     try:
         systemctl(host, "start", f"{unit(change.name)}.service")
         host.remove(marker(change.name))
@@ -131,53 +188,103 @@ def _undo_now(host: Host, change: Guarded) -> str:
     return "the change is undone"
 
 
+def _still_armed(host: Reader, name: str) -> bool:
+    """As far as one can see."""
+    try:
+        return armed(host, name)
+    except KmuError:
+        return True
+
+
+def _put_back(host: Host, change: Guarded, before: Before) -> str:
+    """The machine's undo is over, and the change went on behind it."""
+    try:
+        host.write_all({path: kept for path, kept in before.items() if kept})
+        for path in (path for path, kept in before.items() if not kept):
+            host.remove(path)
+        for command in change.restore:
+            _run(host, *command)
+        host.remove(marker(change.name))
+    except KmuError as error:
+        return f"what was done after that could not be undone: {error.message}"
+    return "the change is undone"
+
+
 def confirm(host: Host, name: str) -> None:
     """The change stays. Raises StepFailed when it has been undone meanwhile."""
-    _stop_clock(host, name)
-    if struck := undone(host, name):
-        raise StepFailed(f"the change of {name} was undone at {struck}: the confirmation came too late")
+    if host.facts([f"{UNITS}/{timer(name)}"]):
+        systemctl(host, "disable", "--now", timer(name))
+    _let_finish(host, name)
+    if not armed(host, name):
+        raise StepFailed(f"the change of {name} was undone at {undone(host, name)}: the confirmation came too late")
     for path in (f"{UNITS}/{timer(name)}", f"{UNITS}/{unit(name)}.service", f"{FOLDER}/{name}"):
         host.remove(path)
     systemctl(host, "daemon-reload")
 
 
 def confirm_all(host: Host) -> list[str]:
-    """The names of the changes that this session confirms. Raises HostError in the session that made one."""
-    waiting = [name for name in NAMES if armed(host, name)]
+    """The names of the changes that this session confirms. Raises HostError in one that is not newer than they are."""
+    names = [name for name in NAMES if armed(host, name)]
     here = host.entry()
-    for name in waiting:
-        if _same_session(maker(host, name), here):
-            raise HostError(
-                f"this is the session that changed {name}: that it lives proves nothing about new ones",
-                hint="open a second session beside this one, and type it there",
-            )
-    for name in waiting:
+    for name in names:
+        fact = host.facts([in_force(name)]).get(in_force(name))
+        if fact is None:
+            hint = "when `kmuctl harden` waits for it; was that killed? Then run it again"
+            raise HostError(f"the change of {name} is not complete yet, so nobody can confirm it", hint=hint)
+        if not here.console and here.since <= fact.written:
+            said = f"this session is not known to be newer than the change of {name}"
+            raise HostError(f"{said}: that it lives proves nothing about new ones", hint=NEW_SESSION)
+    for name in names:
         confirm(host, name)
-    return waiting
+    return names
 
 
-def maker(host: Reader, name: str) -> Entry:
-    """Who made the change, and from where."""
-    return Entry(**json.loads(host.read(f"{FOLDER}/{name}/entry") or b'{"user": ""}'))
+def confirmed_step(parts: list[str], minutes: int, *, after: tuple[str, ...]) -> Step:
+    """One confirmation for all changes that wait for it; each has its whole time from when it is asked for."""
+
+    def check(host: Reader) -> Drift | None:
+        if names := waiting(host):
+            return Drift(f"{' and '.join(names)} not confirmed yet: {CONFIRM}")
+        lost = [f"{name} (at {struck})" for name in parts if (struck := undone(host, name))]
+        return Drift(f"nobody confirmed, so the machine undid: {', '.join(lost)}", hopeless=True) if lost else None
+
+    def apply(host: Host) -> None:
+        proven = _prove(host)
+        for name in waiting(host):
+            if proven:
+                confirm(host, name)
+            else:
+                _start_clock(host, name, minutes)
+
+    return Step(
+        name="confirmed", check=check, apply=apply, after=after, deadline=minutes * 60 + GRACE_SECONDS,
+        hint="the next `kmuctl harden` makes the change anew, and waits again",
+    )  # fmt: skip
 
 
-def _same_session(maker_: Entry, here: Entry) -> bool:
-    """On the machine's own console nobody can be locked out."""
-    return here.ssh_port is not None and here.session == maker_.session
+def waiting(host: Reader) -> list[str]:
+    """Changes that are in force, and that nobody confirmed."""
+    facts = host.facts([in_force(name) for name in NAMES])
+    return [name for name in NAMES if in_force(name) in facts and armed(host, name)]
 
 
-def unsettled(host: Reader, name: str) -> Drift | None:
-    """For the check of the step that made the change: it does not hold before it is confirmed."""
-    if struck := undone(host, name):
-        return Drift(f"nobody confirmed the change, so it was undone at {struck}", hopeless=True)
-    if armed(host, name):
-        return Drift(f"not confirmed yet: {CONFIRM}")
+def cut_off(host: Reader, name: str) -> Drift | None:
+    """For the check of the step that makes the change: whatever its files say, they may not be in force."""
+    if armed(host, name) and not host.facts([in_force(name)]):
+        return Drift("the change was cut off in the middle")
     return None
 
 
-def deadline(minutes: int) -> int:
-    """Seconds that a step waits for the admin."""
-    return minutes * 60 + GRACE_SECONDS
+def last_time(host: Reader, name: str) -> str:
+    """What became of the last change, when that was not its confirmation; for a cause."""
+    struck = undone(host, name)
+    return f"; the last change was undone at {struck}: nobody had confirmed it" if struck else ""
+
+
+def forget(host: Host) -> None:
+    """That changes were undone before. What is undone from now on counts."""
+    for path in host.facts(map(marker, NAMES)):
+        host.remove(path)
 
 
 def armed(host: Reader, name: str) -> bool:
@@ -185,12 +292,18 @@ def armed(host: Reader, name: str) -> bool:
 
 
 def undone(host: Reader, name: str) -> str:
-    """When the last change was undone, "" when it was not."""
-    return (host.read(marker(name)) or b"").decode(errors="replace").strip()
+    """When the last change was undone, "" when it was not. On a full disk the marker stays empty."""
+    said = host.read(marker(name))
+    return "" if said is None else said.decode(errors="replace").strip() or "an unknown time"
 
 
 def marker(name: str) -> str:
     return f"{STATE}/undone-{name}"
+
+
+def in_force(name: str) -> str:
+    """Written when the change is complete: only a session that began later can confirm it."""
+    return f"{FOLDER}/{name}/in-force"
 
 
 def unit(name: str) -> str:

@@ -28,11 +28,6 @@ SITE_PORTS = ["80/tcp", "443/tcp", "443/udp"]
 FEW: dict[str, Any] = {"apps": dict.fromkeys(("jitsi", "coturn", "stalwart"), False)}
 
 
-@pytest.fixture(autouse=True)
-def _quick_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(undo, "PROOF_SECONDS", 0.0)
-
-
 @pytest.fixture
 def host() -> FakeHost:
     host = FakeHost()
@@ -160,7 +155,7 @@ def test_every_port_that_ssh_may_come_through_counts(
     host: FakeHost, ufw: FakeFirewall, sshd: str, listener: str, socket: str, came: int | None, expected: set[int]
 ) -> None:
     """PITFALLS 18: what sshd's files say, what listens, the present session."""
-    host.teach("/usr/sbin/sshd", "-T", code=0 if sshd else 255, stdout=sshd)
+    host.teach("/usr/sbin/sshd", "-T", code=0 if sshd else 127, stdout=sshd)
     host.teach("ip", "-json", "route", "show", "default", stdout='[{"dst":"default","dev":"eth0"}]')
     host.teach("ss", "-Hltnp", stdout=f"LISTEN 0 128 {listener}\n" if listener else "")
     host.answers["systemctl", "show", "ssh.socket"] = Answer(0, socket)
@@ -181,11 +176,48 @@ def test_on_the_machine_itself_the_change_waits_for_a_confirmation(host: FakeHos
     host.lets_in = None
     step = steps()[0]
     step.apply(host)
-    drift = step.check(host)
-    assert drift is not None and drift.cause.startswith("not confirmed yet: ")
+    assert undo.waiting(host) == ["firewall"]
     undo.confirm(host, "firewall")
     assert step.check(host) is None
     assert ufw.loaded
+
+
+def test_an_undo_of_last_time_is_forgotten_once_all_is_right(host: FakeHost, ufw: FakeFirewall) -> None:
+    """It strikes, then the admin mends everything but a port: nothing is left to confirm."""
+    host.lets_in = None
+    steps()[0].apply(host)
+    host.systemd.undo("firewall")
+    assert seen(host).endswith("; the last change was undone at 2026-11-28 20:00:00 UTC: nobody had confirmed it")
+    marker = {undo.marker("firewall"): host.nodes[undo.marker("firewall")]}
+    host.lets_in = True
+    harden(host)
+    host.nodes |= marker
+    assert seen(host) == ""
+    assert states(harden(host, **{"apps": {**FEW["apps"], "jitsi": True}})) == [State.CHANGE, State.CHANGE]
+    assert undo.undone(host, "firewall") == ""
+
+
+def test_a_port_of_ssh_is_closed_with_a_way_back(host: FakeHost, ufw: FakeFirewall) -> None:
+    """A former one may be the one that lets people in."""
+    host.teach("/usr/sbin/sshd", "-T", stdout="port 22\nport 2022\n")
+    harden(host)
+    host.teach("/usr/sbin/sshd", "-T", stdout="port 2022\n")
+    host.teach("ss", "-Hltnp", stdout="")
+    host.came = replace(host.came, ssh_port=2022)
+    host.lets_in = False
+    outcome = harden(host)["firewall:ufw"]
+    assert outcome.cause == "the server takes none of the keys; the change is undone"
+    assert "22/tcp" in ufw.openings()
+    host.lets_in = True
+    assert harden(host)["firewall:ufw"].cause == "to close: 22/tcp"
+    assert "22/tcp" not in ufw.openings()
+
+
+def test_an_sshd_that_cannot_read_its_files_closes_nothing(host: FakeHost, ufw: FakeFirewall) -> None:
+    host.teach("/usr/sbin/sshd", "-T", code=255, stderr="/etc/ssh/sshd_config line 3: Bad configuration option\n")
+    outcome = survey(steps(), host)[0]
+    assert (outcome.state, outcome.hint) == (State.FAILED, "`/usr/sbin/sshd -t` shows it")
+    assert outcome.cause.startswith("sshd does not accept its settings: /etc/ssh/sshd_config line 3")
 
 
 def test_an_enabled_firewall_is_loaded_again_by_the_undo(host: FakeHost, ufw: FakeFirewall) -> None:

@@ -160,3 +160,4 @@ def test_a_last_change_that_was_undone_is_told() -> None:
     host = Server()
     host.write("/var/lib/kmuctl/undone-ssh", b"2026-11-28 20:00:00 UTC\n")
     assert look(host)[-1] == "the last change of ssh was undone at 2026-11-28 20:00:00 UTC: nobody had confirmed it"
+    assert not [warning for warning in look(host, ssh=False) if "undone" in warning]

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from kmuctl.model.host import Reader
 from kmuctl.model.stack import Stack
+from kmuctl.operations.harden.openssh import SSHD, broken
 
-SSHD = "/usr/sbin/sshd"
+SSH = "SSH"
+"""The purpose of its openings; a rule's comment remembers it."""
+NO_PROGRAM = 127
 SOCKETS = ("ssh.socket", "sshd.socket")
 
 
@@ -26,7 +29,7 @@ class Opening:
 
 def openings(stack: Stack, host: Reader) -> list[Opening]:
     """SSH first: whatever goes wrong later, the way in is there."""
-    ssh = (Opening("tcp", str(number), "SSH") for number in sorted(ssh_ports(host)))
+    ssh = (Opening("tcp", str(number), SSH) for number in sorted(ssh_ports(host)))
     return [*dict.fromkeys((*ssh, *site_openings(stack)))]
 
 
@@ -44,8 +47,10 @@ def ssh_ports(host: Reader) -> set[int]:
 
 
 def _configured(host: Reader) -> set[int]:
-    said = host.query((SSHD, "-T")).stdout
-    return {int(number) for number in re.findall(r"^port (\d+)$", said, re.MULTILINE)}
+    answer = host.query((SSHD, "-T"))
+    if answer.code not in (0, NO_PROGRAM):
+        raise broken(answer)
+    return {int(number) for number in re.findall(r"^port (\d+)$", answer.stdout, re.MULTILINE)}
 
 
 def _listening(host: Reader) -> set[int]:

@@ -9,7 +9,7 @@ from kmuctl.model.stack import Stack
 from kmuctl.model.step import Drift, Step, few
 from kmuctl.operations.harden import undo
 from kmuctl.operations.harden.firewall import live, ufw
-from kmuctl.operations.harden.firewall.openings import Opening, openings
+from kmuctl.operations.harden.firewall.openings import SSH, Opening, openings
 from kmuctl.operations.timers import systemctl
 
 NAME, UNIT = "firewall", "ufw.service"
@@ -33,7 +33,8 @@ class Differences:
     @property
     def risky(self) -> bool:
         """Could end this session, or keep out the next one."""
-        return not (self.closed and self.ipv6 and self.enabled and self.loaded)
+        closes_ssh = any(opening.purpose == SSH for opening in self.outdated)
+        return closes_ssh or not (self.closed and self.ipv6 and self.enabled and self.loaded)
 
     def __str__(self) -> str:
         causes = (
@@ -78,22 +79,26 @@ def ufw_step(stack: Stack, *, after: tuple[str, ...]) -> Step:
     minutes = stack.site.harden.undo_minutes
 
     def check(host: Reader) -> Drift | None:
+        if drift := undo.cut_off(host, NAME):
+            return drift
         wanted = openings(stack, host)
         found = str(differences(host, wanted))
-        return undo.unsettled(host, NAME) or (Drift(found, hopeless=True) if found else _remarks(host, wanted))
+        return Drift(found + undo.last_time(host, NAME), hopeless=True) if found else _remarks(host, wanted)
 
     def apply(host: Host) -> None:
         wanted = openings(stack, host)
         found = differences(host, wanted)
-        if not found.risky:
-            _change(host, found)
+        if not found.risky and not undo.armed(host, NAME):
+            _open(host, found)
+            _close(host, found)
+            host.remove(undo.marker(NAME))
             return
         back = ("ufw", "reload") if found.enabled else ("ufw", "--force", "disable")
         change = undo.Guarded(name=NAME, files=ufw.FILES, restore=(back,), minutes=minutes)
-        undo.carry_out(host, change, lambda: _switch(host, wanted))
+        undo.carry_out(host, change, lambda: _open(host, found), lambda: _switch(host, wanted, reload=not found.ipv6))
 
     return Step(
-        name="firewall:ufw", check=check, apply=apply, after=after, deadline=undo.deadline(minutes),
+        name="firewall:ufw", check=check, apply=apply, after=after,
         hint="`ufw status verbose` shows what is in force",
     )  # fmt: skip
 
@@ -108,24 +113,29 @@ def _remarks(host: Reader, wanted: list[Opening]) -> Drift | None:
     return Drift("; ".join(remarks), tolerable=True) if remarks else None
 
 
-def _switch(host: Host, wanted: list[Opening]) -> None:
-    """Everything that may cut the session. Rules come first, so that SSH has its own when the rest begins to count."""
-    told = ufw.look(host)
-    if not told.ipv6:
+def _open(host: Host, found: Differences) -> None:
+    """What keeps nobody out; SSH has its rule before the rest begins to count."""
+    if not found.ipv6:
         ufw.with_ipv6(host)
-    _change(host, differences(host, wanted))
-    if not told.closed:
-        ufw.told(host, "default", "deny", "incoming")
-    if not told.enabled:
-        ufw.told(host, "--force", "enable")
-    elif not differences(host, wanted).loaded or not told.ipv6:
-        ufw.told(host, "reload")
-
-
-def _change(host: Host, found: Differences) -> None:
     if not found.at_boot:
         systemctl(host, "enable", UNIT)
     for opening in found.missing:
         ufw.allow(host, opening)
+
+
+def _close(host: Host, found: Differences) -> None:
     for opening in found.outdated:
         ufw.forget(host, opening)
+
+
+def _switch(host: Host, wanted: list[Opening], *, reload: bool) -> None:
+    """Everything that may cut the session."""
+    found = differences(host, wanted)
+    _open(host, found)
+    _close(host, found)
+    if not found.closed:
+        ufw.told(host, "default", "deny", "incoming")
+    if not found.enabled:
+        ufw.told(host, "--force", "enable")
+    elif reload or not differences(host, wanted).loaded:
+        ufw.told(host, "reload")

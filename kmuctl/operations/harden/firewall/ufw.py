@@ -27,7 +27,7 @@ class Rule:
     protocol: str
     ports: str
     source: str
-    ours: bool
+    comment: str
     plain: bool
     """From anywhere to anywhere, through every interface."""
 
@@ -37,7 +37,11 @@ class Rule:
 
     @property
     def opening(self) -> Opening:
-        return Opening(self.protocol, self.ports)
+        return Opening(self.protocol, self.ports, self.comment.removeprefix(f"{MARK}: "))
+
+    @property
+    def ours(self) -> bool:
+        return self.comment.startswith(MARK)
 
     def names(self, wanted: Opening) -> bool:
         return self.protocol in (wanted.protocol, "any") and wanted.ports in self.ports.split(",")
@@ -119,7 +123,7 @@ def _rule(words: list[str]) -> Rule | None:
     if ":" in action or not direction.startswith("in"):
         return None
     plain = target in ANYWHERE and source in ANYWHERE and source_ports == "any" and direction == "in"
-    return Rule(action.partition("_")[0], protocol, ports, source, comment.startswith(MARK), plain)
+    return Rule(action.partition("_")[0], protocol, ports, source, comment, plain)
 
 
 def allow(host: Host, opening: Opening) -> None:
