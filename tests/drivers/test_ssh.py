@@ -582,6 +582,7 @@ def test_entering_again(own: Sshd, host: SshHost) -> None:
 def test_entering_again_where_a_key_is_shown_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F21: hardening takes the ECDSA key away. The server itself has told of the other one, and it is noted."""
     ecdsa = make_key(tmp_path / "host_ecdsa", kind="ecdsa")
+    (tmp_path / "host_odd.pub").write_text("no key\n\nnone")
     monkeypatch.setattr("kmuctl.drivers.ssh.host.HOST_KEYS", f"{tmp_path}/host_*.pub")
     with sshd(tmp_path, f"HostKey {ecdsa}\n") as server:
         know(tmp_path, server.port, tmp_path / "host_ecdsa.pub")

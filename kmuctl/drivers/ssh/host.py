@@ -7,7 +7,7 @@ import secrets
 import shlex
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Semaphore
@@ -138,8 +138,11 @@ class SshHost:
         It is the server that says so, over a connection that we trust; as with OpenSSH's UpdateHostKeys.
         """
         said = self._shell.script(f"cat {HOST_KEYS}", what="looking at the server's keys")
-        lines = (line.split() for line in said.out.decode(errors="replace").splitlines())
-        return {b64decode(words[1]) for words in lines if len(words) > 1}
+        found: set[bytes] = set()
+        for line in said.out.splitlines():
+            with suppress(ValueError, IndexError):  # a line that is no key
+                found.add(b64decode(line.split()[1]))
+        return found
 
     def read(self, path: str) -> bytes | None:
         return self._files.read(path)
