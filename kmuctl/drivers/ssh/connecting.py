@@ -81,13 +81,15 @@ def hops(settings: Settings, behind: tuple[str, ...] = ()) -> list[Settings]:
 def _through(
     before: Connection | None, settings: Settings, people: People, memory: Memory, vouched: Container[bytes] = ()
 ) -> Connection:
-    from paramiko import SSHException, Transport
+    from paramiko import SSHException
+
+    from kmuctl.drivers.ssh.carrier import Carrier
 
     try:
         with ExitStack() as undo:
             way = _way(before, settings)
             undo.callback(way.close)
-            transport = Transport(way.socket)
+            transport = Carrier(way.socket)
             undo.callback(transport.close)
             _meet(transport, settings, people, vouched)
             sign_in(transport, settings, people, memory)
