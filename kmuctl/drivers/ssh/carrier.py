@@ -1,7 +1,7 @@
 """The connection itself, which says nothing more on a channel that it has closed.
 
-paramiko makes a message under the lock of the channel and sends it afterwards. What a thread has just made, data or an end,
-may so come after the close with which another thread answers the server's: sshd then ends the whole connection
+paramiko makes a message under the lock of its channel and sends it afterwards. What a thread has just made, data or an
+end, may so come after the close with which another thread answers the server's: sshd then ends the whole connection
 ("ieof packet referred to nonexistent channel"; seen with paramiko 5.1 and OpenSSH 9 and 10).
 """
 
