@@ -13,7 +13,7 @@ from kmuctl.model.errors import ConfigError, LinkLost
 from kmuctl.model.host import Host
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Outcome, State, Step
-from kmuctl.operations.harden import harden, undo
+from kmuctl.operations.harden import confirmation, harden, undo
 from kmuctl.operations.harden.preflight import examine, preflight
 from kmuctl.operations.lock import journaled, locked
 from kmuctl.operations.plan import survey
@@ -58,15 +58,15 @@ def run(console: Console, stack: Stack, *, force: bool) -> bool:
 
 def confirm(console: Console, stack: Stack) -> None:
     """Without the lock: a `harden` that waits for this holds it."""
-    confirmed = undo.confirm_all(host_of(stack))
+    confirmed = confirmation.confirm_all(host_of(stack))
     said = f"confirmed: {' and '.join(confirmed)}" if confirmed else "nothing waits for a confirmation"
     console.result(said, {"confirmed": confirmed})
 
 
 def _warn_of_waiting(console: Console, host: Host) -> None:
     """Nobody asked for the confirmation of one part where the other one failed."""
-    if names := undo.waiting(host):
-        console.warn(f"{' and '.join(names)} not confirmed yet: {undo.CONFIRM}")
+    if names := confirmation.waiting(host):
+        console.warn(f"{' and '.join(names)} not confirmed yet: {confirmation.CONFIRM}")
 
 
 def _steps(console: Console, stack: Stack, host: Host, *, force: bool) -> list[Step]:

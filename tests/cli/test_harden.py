@@ -7,7 +7,7 @@ import json
 import pytest
 
 from kmuctl.model.host import Entry
-from kmuctl.operations.harden import undo
+from kmuctl.operations.harden import confirmation, undo
 from tests.cli.runner import as_json, kmuctl, site_file
 from tests.fakes.server import Server
 
@@ -19,7 +19,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     machine = Server()
     monkeypatch.setattr("kmuctl.commands.harden.host_of", lambda stack: machine)
     monkeypatch.setattr("kmuctl.operations.harden.preflight.time", machine.now)
-    monkeypatch.setattr(undo, "GRACE_SECONDS", -300)
+    monkeypatch.setattr(confirmation, "GRACE_SECONDS", -300)
     return machine
 
 

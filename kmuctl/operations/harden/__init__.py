@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from kmuctl.model.machine import Machine
 from kmuctl.model.stack import Stack
 from kmuctl.model.step import Step
-from kmuctl.operations.harden import apt, cloud_init, undo
+from kmuctl.operations.harden import apt, cloud_init, confirmation, undo
 from kmuctl.operations.harden.engine import docker
 from kmuctl.operations.harden.fail2ban import fail2ban
 from kmuctl.operations.harden.firewall import firewall
@@ -34,4 +34,4 @@ def harden(stack: Stack, machine: Machine) -> Iterator[Step]:
         yield from PARTS[name](stack, machine)
         if [name] == guarded[-1:]:
             after = tuple(GUARDED[part] for part in guarded)
-            yield undo.confirmed_step(guarded, stack.site.harden.undo_minutes, after=after)
+            yield confirmation.confirmed_step(guarded, stack.site.harden.undo_minutes, after=after)

@@ -6,15 +6,15 @@ the power: a systemd timer that is enabled also runs after a reboot, which one o
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
 
-from kmuctl.model.errors import HostError, KmuError, StepFailed, Unreachable
+from kmuctl.model.errors import KmuError, StepFailed, Unreachable
 from kmuctl.model.host import Host, Reader
-from kmuctl.model.step import Drift, Step
+from kmuctl.model.step import Drift
+from kmuctl.operations.harden.dropins import run
 from kmuctl.operations.harden.templates import fill
 from kmuctl.operations.timers import UNITS, systemctl
 
@@ -22,13 +22,7 @@ STATE = "/var/lib/kmuctl"
 FOLDER = f"{STATE}/undo"
 NAMES = ("firewall", "ssh")
 """In the order of their work."""
-CONFIRM = "open a NEW session to this machine and type `kmuctl harden --confirm` there; keep this one open until then"
-NEW_SESSION = (
-    "open one NOW and type it there: by plain `ssh` (with a shared connection `ssh -S none`), not in tmux or screen"
-)
 PROOF_SECONDS, PAUSE_SECONDS = 20.0, 1.0
-GRACE_SECONDS = 60
-"""After its time an undo may take so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +64,7 @@ def carry_out(host: Host, change: Guarded, prepare: Callable[[], None], cut: Cal
         cut()
         _renew(host, change)
         host.write(in_force(change.name), b"")
-        proven = _prove(host)
+        proven = prove(host)
     except KmuError as error:
         taken_back = _undo_now(host, change, before)
         raise StepFailed(f"{error.message}; {taken_back}", hint=error.hint) from None
@@ -78,7 +72,7 @@ def carry_out(host: Host, change: Guarded, prepare: Callable[[], None], cut: Cal
         confirm(host, change.name)
 
 
-def _prove(host: Host) -> bool:
+def prove(host: Host) -> bool:
     """As `enter_again`, with patience: while sshd reads its settings anew, it is away for a moment.
 
     A sign-in that was refused is not repeated: fail2ban counts them.
@@ -101,10 +95,10 @@ def arm(host: Host, change: Guarded) -> None:
         _copy(host, change)
     for path in (in_force(name), marker(name)):
         host.remove(path)
-    _start_clock(host, name, change.minutes)
+    start_clock(host, name, change.minutes)
 
 
-def _start_clock(host: Host, name: str, minutes: int) -> None:
+def start_clock(host: Host, name: str, minutes: int) -> None:
     for path, text in unit_files(name, minutes).items():
         host.write(path, text)
     for words in (("daemon-reload",), ("enable", timer(name)), ("restart", timer(name))):
@@ -140,7 +134,7 @@ def _copy(host: Host, change: Guarded) -> None:
     copies = {path: copy if path in present else "" for path, copy in _copies(change).items()}
     for path, copy in copies.items():
         if copy:
-            _run(host, "cp", "-a", "--", path, copy)
+            run(host, "cp", "-a", "--", path, copy)
     host.write(f"{folder}/undo", script(change, copies), mode=0o700)
 
 
@@ -203,7 +197,7 @@ def _put_back(host: Host, change: Guarded, before: Before) -> str:
         for path in (path for path, kept in before.items() if not kept):
             host.remove(path)
         for command in change.restore:
-            _run(host, *command)
+            run(host, *command)
         host.remove(marker(change.name))
     except KmuError as error:
         return f"what was done after that could not be undone: {error.message}"
@@ -220,52 +214,6 @@ def confirm(host: Host, name: str) -> None:
     for path in (f"{UNITS}/{timer(name)}", f"{UNITS}/{unit(name)}.service", f"{FOLDER}/{name}"):
         host.remove(path)
     systemctl(host, "daemon-reload")
-
-
-def confirm_all(host: Host) -> list[str]:
-    """The names of the changes that this session confirms. Raises HostError in one that is not newer than they are."""
-    names = [name for name in NAMES if armed(host, name)]
-    here = host.entry()
-    for name in names:
-        fact = host.facts([in_force(name)]).get(in_force(name))
-        if fact is None:
-            hint = "when `kmuctl harden` waits for it; was that killed? Then run it again"
-            raise HostError(f"the change of {name} is not complete yet, so nobody can confirm it", hint=hint)
-        if not here.console and here.since <= fact.written:
-            said = f"this session is not known to be newer than the change of {name}"
-            raise HostError(f"{said}: that it lives proves nothing about new ones", hint=NEW_SESSION)
-    for name in names:
-        confirm(host, name)
-    return names
-
-
-def confirmed_step(parts: list[str], minutes: int, *, after: tuple[str, ...]) -> Step:
-    """One confirmation for all changes that wait for it; each has its whole time from when it is asked for."""
-
-    def check(host: Reader) -> Drift | None:
-        if names := waiting(host):
-            return Drift(f"{' and '.join(names)} not confirmed yet: {CONFIRM}")
-        lost = [f"{name} (at {struck})" for name in parts if (struck := undone(host, name))]
-        return Drift(f"nobody confirmed, so the machine undid: {', '.join(lost)}", hopeless=True) if lost else None
-
-    def apply(host: Host) -> None:
-        proven = _prove(host)
-        for name in waiting(host):
-            if proven:
-                confirm(host, name)
-            else:
-                _start_clock(host, name, minutes)
-
-    return Step(
-        name="confirmed", check=check, apply=apply, after=after, deadline=minutes * 60 + GRACE_SECONDS,
-        hint="the next `kmuctl harden` makes the change anew, and waits again",
-    )  # fmt: skip
-
-
-def waiting(host: Reader) -> list[str]:
-    """Changes that are in force, and that nobody confirmed."""
-    facts = host.facts([in_force(name) for name in NAMES])
-    return [name for name in NAMES if in_force(name) in facts and armed(host, name)]
 
 
 def cut_off(host: Reader, name: str) -> Drift | None:
@@ -312,9 +260,3 @@ def unit(name: str) -> str:
 
 def timer(name: str) -> str:
     return f"{unit(name)}.timer"
-
-
-def _run(host: Host, *command: str) -> None:
-    answer = host.run(command)
-    if answer.code:
-        raise StepFailed(f"`{shlex.join(command)}` failed: {answer.reason}")

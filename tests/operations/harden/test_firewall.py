@@ -10,7 +10,7 @@ import pytest
 from kmuctl.model.host import Answer, Entry
 from kmuctl.model.machine import Machine
 from kmuctl.model.step import Outcome, State, Step
-from kmuctl.operations.harden import undo
+from kmuctl.operations.harden import confirmation, undo
 from kmuctl.operations.harden.firewall import firewall
 from kmuctl.operations.harden.firewall.containers import files
 from kmuctl.operations.harden.firewall.openings import ssh_ports
@@ -176,7 +176,7 @@ def test_on_the_machine_itself_the_change_waits_for_a_confirmation(host: FakeHos
     host.lets_in = None
     step = steps()[0]
     step.apply(host)
-    assert undo.waiting(host) == ["firewall"]
+    assert confirmation.waiting(host) == ["firewall"]
     undo.confirm(host, "firewall")
     assert step.check(host) is None
     assert ufw.loaded

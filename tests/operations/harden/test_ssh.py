@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kmuctl.model.errors import HostError
 from kmuctl.model.host import Answer, Entry
 from kmuctl.model.step import Outcome, State, Working
-from kmuctl.operations.harden import harden, sshd, undo
+from kmuctl.operations.harden import confirmation, harden, sshd, undo
 from kmuctl.operations.harden.preflight import examine
 from kmuctl.operations.plan import converge
 from tests.fakes.server import KEY, Server
@@ -151,7 +151,7 @@ CONFIRMED = "confirmed"
 def on_the_server(host: Server, monkeypatch: pytest.MonkeyPatch, then: Callable[[], object] | None = None) -> Any:
     """kmuctl runs there itself, and cannot enter by itself; `then` happens while it waits. How the waiting ended."""
     host.lets_in = None
-    monkeypatch.setattr(undo, "GRACE_SECONDS", -58 if then is None else 0)
+    monkeypatch.setattr(confirmation, "GRACE_SECONDS", -58 if then is None else 0)
     steps = [*harden(stack(harden=SSH), examine(host))]
     for event in converge(steps, host, workers=1):
         waits = isinstance(event, Working) and event.step.name == CONFIRMED and "not confirmed yet" in event.cause
@@ -181,9 +181,9 @@ def test_the_admin_confirms_while_harden_waits(monkeypatch: pytest.MonkeyPatch) 
 
     def confirm() -> None:
         with pytest.raises(HostError, match="not known to be newer than the change of ssh"):
-            undo.confirm_all(host)
+            confirmation.confirm_all(host)
         new_session(host)
-        assert undo.confirm_all(host) == ["ssh"]
+        assert confirmation.confirm_all(host) == ["ssh"]
 
     assert on_the_server(host, monkeypatch, confirm).state is State.CHANGE
     assert effective(host)["passwordauthentication"] == ["no"]

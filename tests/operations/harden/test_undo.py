@@ -9,7 +9,7 @@ import pytest
 
 from kmuctl.model.errors import HostError, StepFailed, Unreachable
 from kmuctl.model.host import Answer, Entry
-from kmuctl.operations.harden import undo
+from kmuctl.operations.harden import confirmation, undo
 from kmuctl.operations.timers import UNITS
 from tests.fakes.server import Server
 
@@ -110,9 +110,9 @@ def test_killed_in_the_middle_the_change_is_not_taken_for_complete(host: Server)
     undo.arm(host, CHANGE)
     write_new(host)
     assert undo.cut_off(host, "firewall")
-    assert undo.waiting(host) == []
+    assert confirmation.waiting(host) == []
     with pytest.raises(HostError, match="the change of firewall is not complete yet"):
-        undo.confirm_all(host)
+        confirmation.confirm_all(host)
 
 
 def test_a_failed_change_is_undone_at_once(host: Server) -> None:
@@ -231,7 +231,7 @@ def test_a_session_from_before_the_change_confirms_nothing(host: Server) -> None
     host.came = replace(host.came, since=float(host.tick()))
     unconfirmed(host)
     with pytest.raises(HostError, match="not known to be newer than the change of firewall") as caught:
-        undo.confirm_all(host)
+        confirmation.confirm_all(host)
     assert caught.value.hint.startswith("open one NOW")
     assert undo.armed(host, "firewall")
 
@@ -239,7 +239,7 @@ def test_a_session_from_before_the_change_confirms_nothing(host: Server) -> None
 def test_a_session_that_began_after_it_does(host: Server) -> None:
     unconfirmed(host)
     host.came = replace(host.came, since=float(host.tick()))
-    assert undo.confirm_all(host) == ["firewall"]
+    assert confirmation.confirm_all(host) == ["firewall"]
     assert contents(host) == (NEW, NEW)
 
 
@@ -248,13 +248,13 @@ def test_a_shell_that_outlived_its_session_confirms_nothing(host: Server) -> Non
     unconfirmed(host)
     host.came = Entry(user="root", session="sign-in 7")
     with pytest.raises(HostError, match="not known to be newer"):
-        undo.confirm_all(host)
+        confirmation.confirm_all(host)
 
 
 def test_on_the_machines_own_console_nobody_is_locked_out(host: Server) -> None:
     unconfirmed(host)
     host.came = Entry(user="root")
-    assert undo.confirm_all(host) == ["firewall"]
+    assert confirmation.confirm_all(host) == ["firewall"]
 
 
 def test_a_confirmation_that_comes_too_late_is_none(host: Server) -> None:
@@ -270,7 +270,7 @@ def test_on_a_full_disk_the_marker_is_empty_and_counts(host: Server) -> None:
 
 
 def test_an_undo_that_struck_before_anybody_was_asked_fails_the_run(host: Server) -> None:
-    step = undo.confirmed_step(["firewall"], 1, after=())
+    step = confirmation.confirmed_step(["firewall"], 1, after=())
     unconfirmed(host)
     host.systemd.undo("firewall")
     drift = step.check(host)
