@@ -100,6 +100,6 @@ def test_a_running_caddy_with_another_configuration_is_reloaded(site: LabSite) -
     load = load.replace("'http://:9180", "'{ \n admin unix//run/caddy-admin.sock \n } \n http://:9180")
     done = inside("caddy", "sh", "-c", load)
     assert done.returncode == 0, done.stderr
-    assert set(site.plan()) == {"caddy:config", "synapse:reachable"}
+    assert set(site.plan()) == {"caddy:config", "synapse:reachable", "sign-on:nextcloud", "sign-on:synapse"}
     assert mended(site) == {"caddy:config"}
     assert (site.get("").status_code, changed(before)) == (200, set())

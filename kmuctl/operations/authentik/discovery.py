@@ -23,7 +23,7 @@ DEADLINE = 60
 def discovery_steps(stack: Stack, *, after: tuple[str, ...]) -> Iterator[Step]:
     for service in stack.services:
         if isinstance(service.login, Oidc):
-            yield discovery_step(stack, service, after=(*after, f"container:{service.name}", f"container:{CADDY}"))
+            yield discovery_step(stack, service, after=(*after, f"container:{service.name}", "caddy:config"))
 
 
 def discovery_step(stack: Stack, service: Service, *, after: tuple[str, ...]) -> Step:
