@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from kmuctl.model.step import Outcome, State, Working
+from kmuctl.model.host import Host
+from kmuctl.model.step import Outcome, State, Step, Working
 from kmuctl.operations.harden import harden
 from kmuctl.operations.harden.preflight import examine
 from kmuctl.operations.plan import converge, survey
 from tests.fakes.server import Server
+from tests.operations.scenes import bring
 from tests.support import stack
 
 PARTS = ("system", "docker", "firewall", "ssh", "fail2ban")
@@ -28,6 +32,23 @@ def go(host: Server, wanted: dict[str, Any], **site: Any) -> dict[str, Outcome]:
     steps = [*harden(stack(harden=wanted, **site), examine(host))]
     events = converge(steps, host, workers=1)
     return {event.step.name: event for event in events if not isinstance(event, Working)}
+
+
+def but_packages(part: Iterable[Step]) -> list[Step]:
+    """The steps of one part without its first, which installs packages: apt's own tests are about that."""
+    first, *others = part
+    assert first.name.endswith(":packages")
+    return [replace(step, after=step.after[1:], deadline=0) for step in others]
+
+
+def in_order(steps: list[Step], host: Host) -> dict[str, Outcome]:
+    """What becomes of them, in the order of the steps."""
+    outcomes = bring(steps, host)
+    return {step.name: outcomes[step.name] for step in steps}
+
+
+def states(outcomes: dict[str, Outcome]) -> list[State]:
+    return [outcome.state for outcome in outcomes.values()]
 
 
 def causes(outcomes: dict[str, Outcome], state: State = State.CHANGE) -> dict[str, str]:

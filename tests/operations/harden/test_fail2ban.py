@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +15,8 @@ from kmuctl.operations.plan import survey
 from tests.fakes import FakeHost
 from tests.fakes.fail2ban import JAILS, UNIT, FakeFail2ban
 from tests.golden import golden
-from tests.operations.scenes import bring, changed, empty, go_up
+from tests.operations.harden.scenes import but_packages, in_order, states
+from tests.operations.scenes import changed, empty, go_up
 from tests.support import stack
 
 DEBIAN = Machine(distribution="debian", version="12", codename="bookworm", architecture="amd64", memory=4096)
@@ -40,21 +40,11 @@ def server(host: FakeHost) -> FakeFail2ban:
 
 
 def steps(**changes: Any) -> list[Step]:
-    """Without the packages, which apt's own tests are about."""
-    found = [*fail2ban(stack(**changes), DEBIAN)]
-    assert found[0].name == "fail2ban:packages"
-    return [replace(step, after=step.after[1:], deadline=0) for step in found[1:]]
+    return but_packages(fail2ban(stack(**changes), DEBIAN))
 
 
 def harden(host: FakeHost, **changes: Any) -> dict[str, Outcome]:
-    """In the order of the steps."""
-    known = steps(**changes)
-    outcomes = bring(known, host)
-    return {step.name: outcomes[step.name] for step in known}
-
-
-def states(outcomes: dict[str, Outcome]) -> list[State]:
-    return [outcome.state for outcome in outcomes.values()]
+    return in_order(steps(**changes), host)
 
 
 def text(**changes: Any) -> str:

@@ -18,7 +18,7 @@ from kmuctl.operations.plan import survey
 from tests.fakes import FakeHost
 from tests.fakes.firewall import FakeFirewall
 from tests.golden import golden
-from tests.operations.scenes import bring
+from tests.operations.harden.scenes import but_packages, in_order, states
 from tests.support import stack
 
 DEBIAN = Machine(
@@ -43,21 +43,11 @@ def ufw(host: FakeHost) -> FakeFirewall:
 
 
 def steps(**changes: Any) -> list[Step]:
-    """Without the packages, which apt's own tests are about."""
-    found = [*firewall(stack(**FEW | changes), DEBIAN)]
-    assert found[0].name == "firewall:packages"
-    return [replace(step, after=step.after[1:], deadline=0) for step in found[1:]]
+    return but_packages(firewall(stack(**FEW | changes), DEBIAN))
 
 
 def harden(host: FakeHost, **changes: Any) -> dict[str, Outcome]:
-    """In the order of the steps."""
-    known = steps(**changes)
-    outcomes = bring(known, host)
-    return {step.name: outcomes[step.name] for step in known}
-
-
-def states(outcomes: dict[str, Outcome]) -> list[State]:
-    return [outcome.state for outcome in outcomes.values()]
+    return in_order(steps(**changes), host)
 
 
 def seen(host: FakeHost, **changes: Any) -> str:
