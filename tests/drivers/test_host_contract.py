@@ -153,7 +153,7 @@ def test_a_link_is_replaced_and_what_it_leads_to_is_left_alone(real_host: Host, 
 def test_a_link_that_comes_while_we_look_does_not_lead_us_astray(
     ssh_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F23: a container's user may change names in its folder at any moment; what we compared is what changes."""
+    """A container's user may change names in its folder at any moment; what we compared is what changes."""
     (tmp_path / "victim").write_text("same")
     (tmp_path / "victim").chmod(0o600)
     (tmp_path / "file").write_text("same")

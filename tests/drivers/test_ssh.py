@@ -112,7 +112,7 @@ def key_of(public: Path) -> str:
 
 
 def test_a_revoked_key_stops_us_though_it_is_known(server: Sshd, tmp_path: Path) -> None:
-    """F11."""
+    """A key that somebody took back is refused, wherever it stands."""
     own, key = f"[127.0.0.1]:{server.port}", key_of(server.folder / "host_ed25519.pub")
     people = Answers(accepts_new_keys=True, agrees=True)
     for line in (f"@revoked * {key}", f"@revoked {own} {key}"):
@@ -123,7 +123,7 @@ def test_a_revoked_key_stops_us_though_it_is_known(server: Sshd, tmp_path: Path)
 
 
 def test_of_two_keys_of_one_kind_both_count(server: Sshd, tmp_path: Path) -> None:
-    """F11: a server behind a name that two share, or one that is about to change its key."""
+    """A server behind a name that two share, or one that is about to change its key."""
     own, key = f"[127.0.0.1]:{server.port}", key_of(server.folder / "host_ed25519.pub")
     make_key(tmp_path / "other")
     other = key_of(tmp_path / "other.pub")
@@ -132,7 +132,7 @@ def test_of_two_keys_of_one_kind_both_count(server: Sshd, tmp_path: Path) -> Non
 
 
 def test_a_file_for_all_users_and_another_name(server: Sshd, tmp_path: Path) -> None:
-    """F11: GlobalKnownHostsFile and HostKeyAlias."""
+    """GlobalKnownHostsFile and HostKeyAlias."""
     line = f"acme {key_of(server.folder / 'host_ed25519.pub')}"
     none, all_know = (tmp_path / "none",), note(tmp_path / "all", line)
     server.host(known_hosts=none, all_know=all_know, alias="acme").close()
@@ -219,7 +219,7 @@ def hold(*keys: Path) -> None:
 
 @pytest.mark.usefixtures("agent")
 def test_an_agent_with_many_keys(tmp_path: Path) -> None:
-    """F4: sshd hardened counts three; the named key comes first, and what was taken once comes first again."""
+    """Sshd hardened counts three; the named key comes first, and what was taken once comes first again."""
     with sshd(tmp_path, "MaxAuthTries 3\n") as strict:
         hold(*(make_key(tmp_path / f"other{number}") for number in range(4)), strict.folder / "key")
         connected = strict.host(agent=True)
@@ -286,7 +286,7 @@ def test_a_jump_host(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_jump_host_behind_another_one(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F13: the way to the first of them is its own; one that is behind itself is reached directly."""
+    """The way to the first of them is its own; one that is behind itself is reached directly."""
     write_config(tmp_path, server)
     monkeypatch.setenv("HOME", str(tmp_path))
     with (tmp_path / ".ssh/config").open("a") as file:
@@ -317,7 +317,7 @@ def test_through_three_connections(server: Sshd, tmp_path: Path, monkeypatch: py
 def test_a_passphrase_for_the_jump_host_is_asked_for_once(
     own: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F12: not again when a second connection is made, in the middle of the progress."""
+    """Not again when a second connection is made, in the middle of the progress."""
     locked = make_key(tmp_path / "locked", passphrase="old wine")
     allow(own.folder, locked, own.folder / "key")
     write_config(tmp_path, own)
@@ -436,7 +436,7 @@ def test_sudo_with_a_password(reachable: Sshd, user: str, tmp_path: Path) -> Non
 
 
 def test_a_ticket_of_sudo_is_not_relied_on(reachable: Sshd, user: str) -> None:
-    """F20: one that counts for all sessions of a user is over in the middle of the work."""
+    """One that counts for all sessions of a user is over in the middle of the work."""
     may(f"ALL\nDefaults:{user} timestamp_type=global")
     people = Answers(secrets={"sudo": "old wine"})
     ssh = ["ssh", "-p", str(reachable.port), "-i", str(reachable.folder / "key"), "-o", "StrictHostKeyChecking=no"]
@@ -540,7 +540,7 @@ def test_a_lock_is_free_when_the_link_breaks(own: Sshd, host: SshHost, tmp_path:
 
 
 def test_a_lock_that_was_lost_ends_the_link(host: SshHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F19: while this machine slept the server's patience ended, and another kmuctl may be at work."""
+    """While this machine slept the server's patience ended, and another kmuctl may be at work."""
     monkeypatch.setattr(lock, "HOLD", lock.HOLD.replace("timeout 60", "timeout 0.2"))
     with host.lock(f"{tmp_path}/lock", "first"):
         eventually(lambda: host.link.broken)
@@ -580,7 +580,7 @@ def test_entering_again(own: Sshd, host: SshHost) -> None:
 
 
 def test_entering_again_where_a_key_is_shown_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F21: hardening takes the ECDSA key away. The server itself has told of the other one, and it is noted."""
+    """Hardening takes the ECDSA key away. The server itself has told of the other one, and it is noted."""
     ecdsa = make_key(tmp_path / "host_ecdsa", kind="ecdsa")
     (tmp_path / "host_odd.pub").write_text("no key\n\nnone")
     monkeypatch.setattr("kmuctl.drivers.ssh.host.HOST_KEYS", f"{tmp_path}/host_*.pub")

@@ -112,7 +112,7 @@ def test_purge_takes_it_along() -> None:
 
 
 def test_what_harden_keeps_in_the_folder_stays() -> None:
-    """F1: neither another version nor `down --purge` takes the containers' firewall along."""
+    """Neither another version nor `down --purge` takes the containers' firewall along."""
     host = empty()
     host.write(SCRIPT, b"script\n")
     go_up(host, host=SERVER)
