@@ -195,9 +195,9 @@ def neighbour(street: str, name: str) -> Iterator[Neighbour]:
 
 
 @contextmanager
-def vps(suite: str, street: str, home: Path, *, keep: bool = False) -> Iterator[Vps]:
+def vps(suite: str, street: str, home: Path, *, name: str = "server", keep: bool = False) -> Iterator[Vps]:
     """A fresh server of this suite, up and waiting; nothing of it is left afterwards, unless it is to be kept."""
-    server = Vps(f"{street}-server", street, home)
+    server = Vps(f"{street}-{name}", street, home)
     if not (keep and server.key.exists() and server.inside("true").returncode == 0):
         start(server, suite)
     try:

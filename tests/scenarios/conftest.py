@@ -15,6 +15,7 @@ from tests.lab.images import BUILT_BY_KMUCTL, PARENTS
 from tests.lab.stack import docker
 from tests.lab.vps import Neighbour, Vps, kernel_kept, neighbour, network, vps
 from tests.scenarios.admin import Admin
+from tests.scenarios.lynis import Verdict, audit
 
 KEPT = os.environ.get("KMUCTL_LAB_VPS", "")
 """A folder: servers and their admins' homes stay for the next run."""
@@ -73,7 +74,14 @@ def server(suite: str, street: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def admin(server: Vps, suite: str) -> Admin:
+def fresh(suite: str, street: str, tmp_path_factory: pytest.TempPathFactory) -> Verdict:
+    """What lynis says of a server that nobody touched. First of all: a hardened one changes the kernel of both."""
+    with vps(suite, street, tmp_path_factory.mktemp(f"fresh-{suite}"), name="fresh") as server:
+        return audit(server)
+
+
+@pytest.fixture(scope="session")
+def admin(fresh: Verdict, server: Vps, suite: str) -> Admin:
     """With a site file: a small site on Debian 12, everything on Debian 13."""
     admin = Admin(server, server.home / "acme")
     if not admin.file.exists():
