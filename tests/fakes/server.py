@@ -272,6 +272,8 @@ class Apt:
             case ["upgrade"] if "-s" in words:
                 return Answer(0, "".join(f"Inst {name} [1] (2 Debian:13/stable [amd64])\n" for name in self.waiting))
             case ["upgrade"]:
+                if "linux-image-amd64" in self.waiting:
+                    self.host.write("/run/reboot-required", b"*** System restart required ***\n")
                 self.waiting = []
             case ["install", *packages]:
                 return self._install(packages)

@@ -152,6 +152,12 @@ def test_a_reboot_that_is_due_is_told_and_not_done() -> None:
     assert (outcome.state, outcome.warning[:41]) == (State.OK, "updates wait for a restart of the machine")
 
 
+def test_a_reboot_that_an_update_of_this_run_wants_is_told_by_it() -> None:
+    host = Server()
+    host.apt.waiting = ["linux-image-amd64"]
+    assert go(host, SYSTEM)["system:reboot"].warning.startswith("updates wait for a restart of the machine")
+
+
 def test_a_timer_that_was_masked_runs_again() -> None:
     host = Server()
     host.systemd.active.discard("apt-daily.timer")

@@ -43,4 +43,4 @@ def system(stack: Stack, machine: Machine) -> Iterator[Step]:
         yield from swap.steps(machine)
     yield permissions.step(after=installed)
     yield permissions.assembler_step(after=installed)
-    yield updates.reboot_step()
+    yield updates.reboot_step(after=installed)

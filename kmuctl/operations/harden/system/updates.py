@@ -75,7 +75,7 @@ def _timers_step(*, after: tuple[str, ...]) -> Step:
     return Step(name="system:update-timers", check=check, apply=apply, after=after)
 
 
-def reboot_step() -> Step:
+def reboot_step(*, after: tuple[str, ...]) -> Step:
     """Told, never done: when, only the admin knows, or `reboot` in the site file."""
 
     def check(host: Reader) -> Drift | None:
@@ -84,4 +84,4 @@ def reboot_step() -> Step:
         hint = "`reboot` at a quiet hour; everything starts again by itself"
         return Drift(f"updates wait for a restart of the machine: {hint}", tolerable=True)
 
-    return Step(name="system:reboot", check=check, apply=wait_only)
+    return Step(name="system:reboot", check=check, apply=wait_only, after=after)
